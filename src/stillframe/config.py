@@ -1,0 +1,317 @@
+"""Options, by group, read once at the start and handed down as frozen records: there is no global configuration.
+
+Each default says why it is that number, where it is not plain.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oslo_config import cfg, types
+
+from stillframe.errors import ConfigInvalid
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+CONFIG_FILE = Path("/etc/stillframe/stillframe.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """[DEFAULT]"""
+
+    state_dir: Path
+    host: str
+    log_level: str
+    stop_deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """[api]"""
+
+    socket: Path
+    socket_group: str | None
+    listen: str | None
+    auth: str
+    password_file: Path | None
+    project: str
+    public_url: str | None
+    max_limit: int
+    metadata_items: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """[database]"""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """[controller]"""
+
+    host_timeout: float
+    gone_grace: float
+    keep_finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """[agent]"""
+
+    libvirt_uri: str
+    heartbeat: float
+    progress_interval: float
+    max_transfers: int
+    guard_grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """[capture]"""
+
+    scratch_dir: Path
+    scratch_cap: int
+    scratch_reserve: int
+    snapshot_image_format: str | None
+    freeze_timeout: float
+    agent_timeout: float
+    job_wait: float
+    step_deadline: float
+    transfer_stall: float
+    bandwidth: int
+    cold: bool
+    trim: bool
+    allow_decrypted: bool
+    allow_new_instant: bool
+    hash_holes_limit: int
+    non_inheritable_image_properties: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """[images]"""
+
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All options; one field a group."""
+
+    service: Service
+    api: Api
+    database: Database
+    controller: Controller
+    agent: Agent
+    capture: Capture
+    images: Images
+    oslo: cfg.ConfigOpts  # for oslo.policy, which reads its own group
+
+
+SERVICE: list[cfg.Opt] = [
+    cfg.StrOpt("state_dir", default="/var/lib/stillframe", help="The directory that holds all state of the service."),
+    cfg.StrOpt("host", help="This host's name in records. Default: the machine's host name."),
+    cfg.StrOpt("log_level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="What is logged."),
+    cfg.FloatOpt(
+        "stop_deadline",
+        default=20,
+        min=0,
+        help="Seconds that captures may go on after SIGTERM before they are cancelled. systemd kills after 90.",
+    ),
+]
+
+API: list[cfg.Opt] = [
+    cfg.StrOpt("socket", help="The Unix socket of the API. Default: STATE_DIR/api.sock."),
+    cfg.StrOpt("socket_group", help="The group whose members may use the Unix socket. Default: only its owner."),
+    cfg.StrOpt("listen", help="ADDRESS:PORT to listen on as well, such as 127.0.0.1:8774. Default: nowhere."),
+    cfg.StrOpt(
+        "auth",
+        default="http_basic",
+        choices=["http_basic", "none"],
+        help="Who is asking, on ADDRESS:PORT. none is for loopback addresses only.",
+    ),
+    cfg.StrOpt(
+        "password_file",
+        help="Lines of USER:BCRYPT_HASH[:PROJECT[:ROLE,ROLE]]; `stillframe password` makes one. For http_basic.",
+    ),
+    cfg.StrOpt("project", default="default", help="The project of users that name none, and of the Unix socket's."),
+    cfg.StrOpt("public_url", help="The URL that clients reach this API at, for links. Default: the request's own."),
+    cfg.IntOpt("max_limit", default=1000, min=1, help="The most items in one answer, as in Nova."),
+    cfg.IntOpt("metadata_items", default=128, min=0, help="The most metadata items of one image before 2.39."),
+    cfg.IntOpt("threads", default=8, min=2, help="Requests served at once."),
+]
+
+DATABASE: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "connection",
+        secret=True,
+        help="SQLAlchemy's URL of the database. Default: sqlite in STATE_DIR.",
+    ),
+]
+
+CONTROLLER: list[cfg.Opt] = [
+    cfg.FloatOpt("host_timeout", default=60, min=1, help="Seconds without a heartbeat until a host counts as lost."),
+    cfg.FloatOpt(
+        "gone_grace",
+        default=60,
+        min=0,
+        help="Seconds that an instance may be missing before it counts as deleted: a hard reboot defines it anew.",
+    ),
+    cfg.IntOpt("keep_finished", default=90, min=0, help="Days that the records of finished captures are kept."),
+]
+
+AGENT: list[cfg.Opt] = [
+    cfg.StrOpt("libvirt_uri", default="qemu:///system", help="libvirt's URI."),
+    cfg.FloatOpt("heartbeat", default=10, min=0.1, help="Seconds between heartbeats when nothing happens."),
+    cfg.FloatOpt("progress_interval", default=0.5, min=0.05, help="Seconds between reports of progress."),
+    cfg.IntOpt(
+        "max_transfers",
+        default=2,
+        min=1,
+        help="Transfers at once; more only make each slower and keep scratch space longer.",
+    ),
+    cfg.FloatOpt(
+        "guard_grace",
+        default=120,
+        min=0,
+        help="Seconds that the guard keeps backup jobs of a dead agent, for it to come back and go on.",
+    ),
+]
+
+CAPTURE: list[cfg.Opt] = [
+    cfg.StrOpt("scratch_dir", help="Where live backups keep what the guest overwrites. Default: STATE_DIR/scratch."),
+    cfg.Opt(
+        "scratch_cap",
+        type=types.Integer(min=0),
+        default=64 * GIB,
+        help="The most bytes of scratch for one capture; the capture fails beyond, the guest goes on.",
+    ),
+    cfg.IntOpt(
+        "scratch_reserve",
+        default=512 * MIB,
+        min=0,
+        help="Bytes that stay free on the scratch filesystem whatever happens.",
+    ),
+    cfg.StrOpt(
+        "snapshot_image_format",
+        choices=["raw", "qcow2"],
+        help="The format of images. Default: the format of the disk.",
+    ),
+    cfg.FloatOpt(
+        "freeze_timeout",
+        default=10,
+        min=0.1,
+        help="Seconds that the guest may stay frozen at the most; the guard thaws it then. Normally milliseconds.",
+    ),
+    cfg.FloatOpt("agent_timeout", default=5, min=0.1, help="Seconds to wait for each answer of the guest agent."),
+    cfg.FloatOpt("job_wait", default=0, min=0, help="Seconds to wait for another libvirt job to end before failing."),
+    cfg.FloatOpt("step_deadline", default=120, min=1, help="Seconds for any step that moves no bytes."),
+    cfg.FloatOpt("transfer_stall", default=120, min=1, help="Seconds without a byte after which a transfer fails."),
+    cfg.IntOpt("bandwidth", default=0, min=0, help="Bytes a second that one transfer may read; 0: no limit."),
+    cfg.BoolOpt("cold", default=False, help="Pause running guests for the whole copy; always resumed afterwards."),
+    cfg.BoolOpt("trim", default=False, help="Run fstrim in the guest before the freeze: smaller images."),
+    cfg.BoolOpt("allow_decrypted", default=False, help="Capture encrypted disks although the image is decrypted."),
+    cfg.BoolOpt(
+        "allow_new_instant",
+        default=False,
+        help="Capture a later instant when the reported one was lost in a restart, instead of failing.",
+    ),
+    cfg.IntOpt(
+        "hash_holes_limit",
+        default=64 * GIB,
+        min=0,
+        help="Raw images with more bytes of holes get no sha256: hashing zeros would take longer than the copy.",
+    ),
+    cfg.ListOpt(
+        "non_inheritable_image_properties",
+        default=["cache_in_nova", "bittorrent"],
+        help="Properties that an image does not take over from the instance's base image.",
+    ),
+]
+
+IMAGES: list[cfg.Opt] = [
+    cfg.StrOpt("directory", help="The directory of images. Default: STATE_DIR/images."),
+]
+
+GROUPS: dict[str | None, list[cfg.Opt]] = {
+    None: SERVICE,
+    "api": API,
+    "database": DATABASE,
+    "controller": CONTROLLER,
+    "agent": AGENT,
+    "capture": CAPTURE,
+    "images": IMAGES,
+}
+
+R = TypeVar("R")
+
+
+def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
+    """Entry point of oslo.config's sample generator."""
+    return list(GROUPS.items())
+
+
+def load(args: Sequence[str] = (), files: Sequence[Path] | None = None) -> Settings:
+    """The settings from configuration files (default: CONFIG_FILE where it exists); raises ConfigInvalid."""
+    conf = cfg.ConfigOpts()
+    for group, opts in GROUPS.items():
+        conf.register_opts(opts, group=group)
+    if files is None:
+        files = [CONFIG_FILE] if CONFIG_FILE.exists() else []
+    try:
+        conf(list(args), project="stillframe", default_config_files=[str(file) for file in files])
+        return _settings(conf)
+    except (cfg.Error, ValueError) as error:
+        raise ConfigInvalid(reason=str(error)) from error
+
+
+def _settings(conf: cfg.ConfigOpts) -> Settings:
+    state = Path(conf.state_dir)
+    api = _section(Api, conf.api, socket=state / "api.sock")
+    _check_api(api)
+    return Settings(
+        service=_section(Service, conf, state_dir=state, host=_hostname()),
+        api=api,
+        database=_section(Database, conf.database, connection=f"sqlite:///{state}/stillframe.sqlite"),
+        controller=_section(Controller, conf.controller),
+        agent=_section(Agent, conf.agent),
+        capture=_section(Capture, conf.capture, scratch_dir=state / "scratch"),
+        images=_section(Images, conf.images, directory=state / "images"),
+        oslo=conf,
+    )
+
+
+def _section(kind: type[R], group: Any, **defaults: Any) -> R:
+    """The record of one group; `defaults` are those that depend on other options."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = getattr(group, field.name)
+        if value is None:
+            value = defaults.get(field.name)
+        if isinstance(value, str) and str(field.type).startswith("Path"):
+            value = Path(value)
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def _hostname() -> str:
+    return socket.gethostname()
+
+
+def _check_api(api: Api) -> None:
+    if api.listen is None:
+        return
+    address, _, port = api.listen.rpartition(":")
+    if not address or not port.isdigit():
+        raise ValueError(f"[api] listen is '{api.listen}', not ADDRESS:PORT")
+    if api.auth == "none" and address.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError(f"[api] auth = none is for loopback only, and listen is '{api.listen}'")
+    if api.auth == "http_basic" and api.password_file is None:
+        raise ValueError("[api] auth = http_basic needs password_file")

@@ -1,0 +1,291 @@
+"""Every failure that somebody is told of.
+
+One class a failure: a code that never changes once it is released, the public sentence with its values, a hint what
+to do, the HTTP status. The operator's part (paths, hosts, pools, the library's own words) is for administrators only.
+The same `Fault` reaches API, timeline, log, notifications and CLI.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from stillframe.model import Fault
+
+
+class StillframeError(Exception):
+    """Base of every failure; the values fill the class's sentence. Raise a subclass, never this."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    sentence: ClassVar[str] = "An unexpected failure inside Stillframe."
+    hint: ClassVar[str] = "The service's log has the details under the same request id."
+
+    def __init__(self, *, operator: str = "", **values: Any) -> None:
+        self.values = values
+        self.fault = Fault(
+            code=self.code,
+            message=self.sentence.format(**values),
+            hint=self.hint.format(**values),
+            operator=operator,
+            status=self.status,
+        )
+        super().__init__(self.fault.message)
+
+    def __str__(self) -> str:
+        return f"{self.fault.message} ({self.fault.operator})" if self.fault.operator else self.fault.message
+
+
+class Reported(StillframeError):
+    """A failure that reached us as a record: from another process, a message or the database."""
+
+    def __init__(self, fault: Fault) -> None:
+        Exception.__init__(self, fault.message)
+        self.values = {}
+        self.fault = fault
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The fault to record for any exception; an unforeseen one becomes `internal` with its type and words."""
+    if isinstance(error, StillframeError):
+        return error.fault
+    return StillframeError(operator=f"{type(error).__name__}: {error}").fault
+
+
+# --------------------------------------------------------------------------------------- what the caller got wrong
+
+
+class BadRequest(StillframeError):
+    code, status = "bad-request", 400
+    sentence = "{reason}"
+    hint = "Correct the request and send it again."
+
+
+class NotSignedIn(StillframeError):
+    code, status = "not-signed-in", 401
+    sentence = "This request needs a user name and a password."
+    hint = "Sign in, or use the service's Unix socket on its own host."
+
+
+class Forbidden(StillframeError):
+    code, status = "forbidden", 403
+    sentence = "Policy does not allow {rule} to be performed."
+    hint = "Ask an administrator for a role that the policy accepts."
+
+
+class QuotaExceeded(StillframeError):
+    code, status = "quota-exceeded", 403
+    sentence = "{what} limit exceeded: {given} given, {limit} allowed."
+    hint = "Send fewer."
+
+
+class InstanceNotFound(StillframeError):
+    code, status = "instance-not-found", 404
+    sentence = "Instance {instance} could not be found."
+    hint = "`stillframe server list` shows the instances of this project."
+
+
+class CaptureNotFound(StillframeError):
+    code, status = "capture-not-found", 404
+    sentence = "Capture {capture} could not be found."
+    hint = "`stillframe capture list` shows the captures of this project."
+
+
+class ImageNotFound(StillframeError):
+    code, status = "image-not-found", 404
+    sentence = "No image found with ID {image}"
+    hint = "`stillframe image list` shows the images of this project."
+
+
+class NotFound(StillframeError):
+    code, status = "not-found", 404
+    sentence = "{what} could not be found."
+    hint = "Check the spelling and the id."
+
+
+class WrongState(StillframeError):
+    code, status = "wrong-state", 409
+    sentence = "Cannot '{action}' instance {instance} while it is in {attribute} {value}"
+    hint = "Wait until the instance's state has changed; `stillframe server show {instance}` tells it."
+
+
+class CaptureEnded(StillframeError):
+    code, status = "capture-ended", 409
+    sentence = "Capture {capture} has already ended or is being published: it is {state}."
+    hint = "Delete the image instead."
+
+
+# ------------------------------------------------------------------------------------ what stands against a capture
+
+
+class NoWay(StillframeError):
+    code, status = "no-way", 409
+    sentence = "Disk {disk} of instance {instance} cannot be captured in any way: {reasons}."
+    hint = "Each reason names what would have to change."
+
+
+class NoSuchDisk(StillframeError):
+    code, status = "no-such-disk", 400
+    sentence = "Instance {instance} has no disk {disk} that could be captured; it has: {disks}."
+    hint = "Name one of its disks, or none for the root disk."
+
+
+class DiskEncrypted(StillframeError):
+    code, status = "disk-encrypted", 409
+    sentence = "Disk {disk} is encrypted ({by}), and its image would hold the decrypted bytes."
+    hint = "Set [capture] allow_decrypted if the image store may hold them."
+
+
+class ChainUnknown(StillframeError):
+    code, status = "chain-unknown", 409
+    sentence = "The chain of disk {disk} cannot be told: {reason}."
+    hint = "Record the format of every backing file (qemu-img rebase -u -F FORMAT); formats are never guessed."
+
+
+class CannotFreeze(StillframeError):
+    code, status = "cannot-freeze", 409
+    sentence = "Instance {instance} requires a quiesced image, but its guest was not frozen: {reason}."
+    hint = "Install and start qemu-guest-agent in the guest, or take os_require_quiesce off the image."
+
+
+class FrozenByOther(StillframeError):
+    code, status = "frozen-by-other", 409
+    sentence = "The filesystems of instance {instance} were already frozen by someone else."
+    hint = "Whoever froze the guest must thaw it: virsh domfsthaw."
+
+
+class ForeignJob(StillframeError):
+    code, status = "foreign-job", 409
+    sentence = "Another job of libvirt runs on instance {instance}: {job}."
+    hint = "Wait for its end (virsh domjobinfo), or raise [capture] job_wait."
+
+
+class ScratchUnsafe(StillframeError):
+    code, status = "scratch-unsafe", 409
+    sentence = (
+        "Disk {disk} reports write errors to its guest (error_policy '{policy}'), and {needed} bytes of scratch space"
+        " cannot be reserved for it: {reason}."
+    )
+    hint = "Give [capture] scratch_dir more room, or set the disk's error_policy to stop."
+
+
+class ScratchFull(StillframeError):
+    code, status = "scratch-full", 507
+    sentence = "The scratch space of the capture ran full: {used} bytes used, {cap} allowed."
+    hint = "Raise [capture] scratch_cap or give scratch_dir more room, or capture when the guest writes less."
+
+
+class NoSpace(StillframeError):
+    code, status = "no-space", 507
+    sentence = "The {what} has too little room: {needed} bytes needed, {free} free."
+    hint = "Free some space, or point the option at a larger filesystem."
+
+
+class UnsafeContent(StillframeError):
+    code, status = "unsafe-content", 409
+    sentence = "The guest's disk begins with {found}, so its raw image would not be read as what it is."
+    hint = "Capture it as qcow2, where the disk's own bytes cannot be taken for a format."
+
+
+class HypervisorUnavailable(StillframeError):
+    code, status = "hypervisor-unavailable", 503
+    sentence = "The hypervisor of this host cannot be reached."
+    hint = "Check that libvirtd runs and that Stillframe may use its socket."
+
+
+class HypervisorFailed(StillframeError):
+    code, status = "hypervisor-failed", 500
+    sentence = "The hypervisor could not {what}."
+    hint = "The operator's part has libvirt's own words."
+
+
+class InstanceGone(StillframeError):
+    code, status = "instance-gone", 409
+    sentence = "Instance {instance} {what} during the capture."
+    hint = "Capture it again when it is back."
+
+
+class InstantLost(StillframeError):
+    code, status = "instant-lost", 409
+    sentence = "The state that the capture held still was lost: {reason}."
+    hint = "Capture again; [capture] allow_new_instant lets Stillframe do so by itself."
+
+
+class ReadFailed(StillframeError):
+    code, status = "read-failed", 500
+    sentence = "Reading the held disk failed at byte {offset}."
+    hint = "The operator's part has the system's own words; check the disk's storage."
+
+
+class WriteFailed(StillframeError):
+    code, status = "write-failed", 507
+    sentence = "Writing the image failed at byte {offset}: {reason}."
+    hint = "Check the image store's space and health."
+
+
+class ToolFailed(StillframeError):
+    code, status = "tool-failed", 500
+    sentence = "{tool} failed."
+    hint = "The operator's part has its own words."
+
+
+class DeadlineExceeded(StillframeError):
+    code, status = "deadline-exceeded", 504
+    sentence = "{what} took longer than {seconds:g} seconds."
+    hint = "Look for what hangs; the deadlines are options of [capture]."
+
+
+class CaptureCancelled(StillframeError):
+    code, status = "cancelled", 409
+    sentence = "The capture was cancelled by its user."
+    hint = "Nothing needs to be done."
+
+
+class Superseded(StillframeError):
+    code, status = "superseded", 409
+    sentence = "This attempt at the capture was given up: {reason}."
+    hint = "Look at the capture's record for what became of it."
+
+
+class ServiceStopped(StillframeError):
+    code, status = "service-stopped", 503
+    sentence = "Stillframe was stopped before the capture had ended."
+    hint = "Start the service and capture again."
+
+
+class AgentRestarted(StillframeError):
+    code, status = "agent-restarted", 500
+    sentence = "The agent was restarted while the source was being taken, before the instant was fixed."
+    hint = "Capture again."
+
+
+class HostUnreachable(StillframeError):
+    code, status = "host-unreachable", 503
+    sentence = "Host {host} has not been heard of since {since}."
+    hint = "Check the agent on that host."
+
+
+# ----------------------------------------------------------------------------------------------------- the service
+
+
+class ConfigInvalid(StillframeError):
+    code, status = "config-invalid", 500
+    sentence = "The configuration cannot be used: {reason}"
+    hint = "`stillframe config sample` prints every option with its default."
+
+
+class StateDirectoryInUse(StillframeError):
+    code, status = "state-directory-in-use", 500
+    sentence = "The state directory {path} is used by another Stillframe, process {pid}."
+    hint = "Stop that one first, or give this one a state_dir of its own."
+
+
+class StoreUnusable(StillframeError):
+    code, status = "store-unusable", 503
+    sentence = "The image store {store} cannot be used: {reason}."
+    hint = "Check that the directory exists and that Stillframe may write there."
+
+
+class GuardUnavailable(StillframeError):
+    code, status = "guard-unavailable", 503
+    sentence = "The guard, which would give the guest back if the agent died, does not answer."
+    hint = "Nothing was done to the guest. The log tells why the guard could not be started."

@@ -1,0 +1,1 @@
+"""The only place that knows how controller and agents reach each other."""
