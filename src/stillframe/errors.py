@@ -285,6 +285,12 @@ class StoreUnusable(StillframeError):
     hint = "Check that the directory exists and that Stillframe may write there."
 
 
+class ImageExists(StillframeError):
+    code, status = "image-exists", 409
+    sentence = "Image {image} is already in the image store, and it is not this one."
+    hint = "Nothing was replaced. Capture again under a new id."
+
+
 class GuardUnavailable(StillframeError):
     code, status = "guard-unavailable", 503
     sentence = "The guard, which would give the guest back if the agent died, does not answer."

@@ -254,6 +254,7 @@ class Image:
     min_disk: int = 0  # GiB
     min_ram: int = 0  # MiB
     visibility: str = "private"
+    captured_at: datetime | None = None  # the instant that it holds
     properties: dict[str, str] = field(default_factory=dict)
 
 
