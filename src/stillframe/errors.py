@@ -102,6 +102,30 @@ class NotFound(StillframeError):
     hint = "Check the spelling and the id."
 
 
+class VersionNotSupported(StillframeError):
+    code, status = "version-not-supported", 406
+    sentence = "Version {version} is not supported by the API. Minimum is {minimum} and maximum is {maximum}."
+    hint = "Ask for a microversion between the two, or for `latest`."
+
+
+class RequestTooLarge(StillframeError):
+    code, status = "request-too-large", 413
+    sentence = "The request's body is larger than {limit} bytes."
+    hint = "Send less at once."
+
+
+class ImageFailed(StillframeError):
+    code, status = "image-failed", 404
+    sentence = "No image found with ID {image}: its capture {outcome}."
+    hint = "`stillframe capture show {image}` tells how it went."
+
+
+class TooManyDownloads(StillframeError):
+    code, status = "too-many-downloads", 503
+    sentence = "{limit} images are being downloaded already, which is the most at once."
+    hint = "Wait for one of them to end, or raise [api] threads: half of them may serve downloads."
+
+
 class WrongState(StillframeError):
     code, status = "wrong-state", 409
     sentence = "Cannot '{action}' instance {instance} while it is in {attribute} {value}"
@@ -279,6 +303,12 @@ class StateDirectoryInUse(StillframeError):
     hint = "Stop that one first, or give this one a state_dir of its own."
 
 
+class AddressInUse(StillframeError):
+    code, status = "address-in-use", 500
+    sentence = "The API cannot listen on {address}: {reason}."
+    hint = "Stop what listens there, or choose another address in [api]."
+
+
 class StoreUnusable(StillframeError):
     code, status = "store-unusable", 503
     sentence = "The image store {store} cannot be used: {reason}."
@@ -295,3 +325,42 @@ class GuardUnavailable(StillframeError):
     code, status = "guard-unavailable", 503
     sentence = "The guard, which would give the guest back if the agent died, does not answer."
     hint = "Nothing was done to the guest. The log tells why the guard could not be started."
+
+
+# ------------------------------------------------------------------------------- what a client finds out by itself
+
+
+class ServiceUnreachable(StillframeError):
+    code, status = "service-unreachable", 503
+    sentence = "Stillframe cannot be reached at {where}: {reason}."
+    hint = "Start it with `stillframe up`, or name another by --socket, STILLFRAME_SOCKET or --os-cloud."
+
+
+class SocketForbidden(StillframeError):
+    code, status = "socket-forbidden", 403
+    sentence = "The socket {where} may not be used by this user."
+    hint = "Become root, or join the group that [api] socket_group names."
+
+
+class UnexpectedAnswer(StillframeError):
+    code, status = "unexpected-answer", 502
+    sentence = "{where} answers like no Stillframe: {reason}."
+    hint = "Check the address; something else may be listening there."
+
+
+class NameAmbiguous(StillframeError):
+    code, status = "name-ambiguous", 400
+    sentence = "More than one {what} has the name {name}: {ids}."
+    hint = "Give one of these ids instead of the name."
+
+
+class ImageNotSaved(StillframeError):
+    code, status = "image-not-saved", 507
+    sentence = "Image {image} was not saved as {path}: {reason}."
+    hint = "Nothing was left behind. Put right what it says and save it again."
+
+
+class CaptureStillRunning(StillframeError):
+    code, status = "still-running", 504
+    sentence = "Capture {capture} has not ended within {seconds:g} seconds; it goes on."
+    hint = "`stillframe capture watch {capture}` waits on, `stillframe capture cancel {capture}` ends it."
