@@ -147,6 +147,14 @@ class NoWay(StillframeError):
     hint = "Each reason names what would have to change."
 
 
+class WayClosed(StillframeError):
+    """One way did not work out, for a cause that leaves the others open: the planner goes on with the next."""
+
+    code, status = "way-closed", 409
+    sentence = "The way {way} is closed: {reason}."
+    hint = "The timeline tells which way was taken instead."
+
+
 class NoSuchDisk(StillframeError):
     code, status = "no-such-disk", 400
     sentence = "Instance {instance} has no disk {disk} that could be captured; it has: {disks}."
@@ -169,6 +177,18 @@ class CannotFreeze(StillframeError):
     code, status = "cannot-freeze", 409
     sentence = "Instance {instance} requires a quiesced image, but its guest was not frozen: {reason}."
     hint = "Install and start qemu-guest-agent in the guest, or take os_require_quiesce off the image."
+
+
+class GuestAgentUnavailable(StillframeError):
+    code, status = "guest-agent-unavailable", 409
+    sentence = "The guest agent of instance {instance} is not connected."
+    hint = "Install and start qemu-guest-agent in the guest, and give the domain its channel."
+
+
+class GuestAgentTimeout(StillframeError):
+    code, status = "guest-agent-timeout", 504
+    sentence = "The guest agent of instance {instance} did not answer within {seconds:g} seconds."
+    hint = "Look at the agent inside the guest; [capture] agent_timeout is how long it is waited for."
 
 
 class FrozenByOther(StillframeError):
@@ -194,8 +214,20 @@ class ScratchUnsafe(StillframeError):
 
 class ScratchFull(StillframeError):
     code, status = "scratch-full", 507
-    sentence = "The scratch space of the capture ran full: {used} bytes used, {cap} allowed."
+    sentence = (
+        "The scratch space of the capture ran full: {used} of {cap} bytes used, {free} bytes free on its filesystem,"
+        " of which {reserve} stay free."
+    )
     hint = "Raise [capture] scratch_cap or give scratch_dir more room, or capture when the guest writes less."
+
+
+class ScratchFailed(StillframeError):
+    code, status = "scratch-failed", 507
+    sentence = "An I/O error paused the guest of instance {instance} during the capture; it was resumed, nothing is lost."
+    hint = "Check the filesystem of the scratch directory: its space, its quota, its health."
+
+    def __init__(self, *, instance: str, scratch: object) -> None:
+        super().__init__(instance=instance, operator=f"scratch directory {scratch}")
 
 
 class NoSpace(StillframeError):
@@ -319,6 +351,18 @@ class ImageExists(StillframeError):
     code, status = "image-exists", 409
     sentence = "Image {image} is already in the image store, and it is not this one."
     hint = "Nothing was replaced. Capture again under a new id."
+
+
+class DatabaseUnusable(StillframeError):
+    code, status = "database-unusable", 503
+    sentence = "The database cannot be used: {reason}."
+    hint = "Check that it runs, that its disk has room, and that this release is not older than its schema."
+
+
+class PublicationUnknown(StillframeError):
+    code, status = "publication-unknown", 500
+    sentence = "Whether the image was published cannot be told: {reason}."
+    hint = "Look at the image; if it is not there or not whole, delete it and capture again."
 
 
 class GuardUnavailable(StillframeError):

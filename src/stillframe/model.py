@@ -311,3 +311,5 @@ class Capture:
     results: tuple[ImageResult, ...] = ()
     fault: Fault | None = None
     held: tuple[str, ...] = ()  # leases still to be given back, in words
+    cancel: Fault | None = None  # why it was told to stop; it goes on until the agent has given everything back
+    updated_at: datetime | None = None

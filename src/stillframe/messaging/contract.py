@@ -60,6 +60,7 @@ class HostReport:
     captures: tuple[CaptureReport, ...] = ()
     inventory_digest: str | None = None  # None: the hypervisor cannot be asked now, nothing is known
     inventory: tuple[Instance, ...] | None = None  # present when the controller does not know this digest
+    sequence: int = 0  # counts this run's heartbeats from 1, so that a late one is known; 0: not counted
 
 
 @dataclass(frozen=True, slots=True)
