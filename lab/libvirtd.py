@@ -1,0 +1,207 @@
+"""A libvirtd of one's own: several make several hosts on one machine.
+
+It lives in a mount namespace where its own directories lie over /run/libvirt, /var/lib/libvirt and so on, so it meets
+neither the machine's own libvirtd nor another of these. Mounts made after its start are not seen by it or its guests.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import libvirt
+
+from lab import keeper, processes
+from lab.tools import CACHE, environment
+from lab.wait import until
+
+PLACES = {
+    "run": "/run/libvirt",
+    "lib": "/var/lib/libvirt",
+    "cache": "/var/cache/libvirt",
+    "log": "/var/log/libvirt",
+    "etc": "/etc/libvirt",
+}
+CAPABILITIES = CACHE / "capabilities"  # libvirt checks itself whether they are still true of this QEMU
+UNPRIVILEGED = "libvirt-qemu"
+
+LIBVIRTD_CONF = """\
+listen_tls = 0
+listen_tcp = 0
+unix_sock_rw_perms = "0700"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_dir = "/run/libvirt"
+host_uuid = "{uuid}"
+log_outputs = "3:stderr"
+"""
+QEMU_CONF = """\
+security_driver = "none"
+security_default_confined = 0
+user = "{user}"
+group = "{group}"
+dynamic_ownership = {dynamic_ownership}
+remember_owner = {dynamic_ownership}
+stdio_handler = "file"
+cgroup_controllers = []
+namespaces = []
+"""
+
+
+class PrivateLibvirtd:
+    """A libvirtd that keeps everything in `directory` (short: socket paths end at 107 bytes).
+
+    With `user`, QEMU runs as that user and libvirt hands it the disks (dynamic_ownership), as real hosts do;
+    without, as root.
+    """
+
+    def __init__(self, directory: Path, *, user: str | None = None) -> None:
+        self.directory = directory
+        self.uri = f"qemu+unix:///system?socket={directory}/run/libvirt-sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._namespace: str | None = None
+        libvirt.registerErrorHandler(_quiet, None)  # errors are raised; libvirt prints them as well otherwise
+        self._prepare(user)
+
+    def _prepare(self, user: str | None) -> None:
+        for name in PLACES:
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        for name in ("qemu", "images", "boot"):
+            (self.directory / "lib" / name).mkdir(exist_ok=True)
+        (self.directory / "cache" / "qemu").mkdir(exist_ok=True)
+        group = "root" if user is None else _group(user)
+        (self.directory / "etc" / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(uuid=uuid.uuid4()))
+        (self.directory / "etc" / "qemu.conf").write_text(
+            QEMU_CONF.format(user=user or "root", group=group, dynamic_ownership=int(user is not None))
+        )
+        if CAPABILITIES.exists():
+            shutil.copytree(CAPABILITIES, self.directory / "cache" / "qemu" / "capabilities", dirs_exist_ok=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # ---------------------------------------------------------------------------------------------- the daemon
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id; raises RuntimeError when it is not running."""
+        if self._process is None:
+            raise RuntimeError("libvirtd is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts the daemon, the first time in a namespace of its own, later in that of the guests that still run."""
+        if self._keeper is None:
+            self._keeper = self._separate()
+            self._namespace = processes.mount_namespace(self._keeper.pid)
+        log = (self.directory / "libvirtd.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "/usr/sbin/libvirtd", "--config",
+                 "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True,
+            )  # fmt: skip
+        until(self._answers, 30, f"libvirtd in {self.directory}; its log: {self.directory}/libvirtd.log")
+
+    def _separate(self) -> subprocess.Popen[bytes]:
+        """Makes the mount namespace; its keeper ends all that is in it should this process vanish."""
+        for place in PLACES.values():
+            Path(place).mkdir(parents=True, exist_ok=True)
+        binds = "".join(f"mount --bind {self.directory / name} {place}\n" for name, place in PLACES.items())
+        script = f"{binds}exec {sys.executable} -IS {Path(keeper.__file__)}"
+        holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+        )  # fmt: skip
+        if holder.stdout is None or holder.stdout.readline() != b"ready\n":
+            raise RuntimeError("a private libvirtd needs root: its mount namespace could not be made")
+        return holder
+
+    def _answers(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            raise RuntimeError(f"libvirtd ended: see {self.directory}/libvirtd.log")
+        if not (self.directory / "run" / "libvirt-sock").is_socket():
+            return False
+        try:
+            libvirt.open(self.uri).close()
+        except libvirt.libvirtError:
+            return False
+        return True
+
+    def halt(self) -> None:
+        """Ends the daemon alone (SIGTERM); guests run on."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the daemon alone (SIGKILL); guests run on."""
+        self._signal(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Ends the daemon and starts it again; guests run on."""
+        self.halt()
+        self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def stop(self) -> None:
+        """Ends the daemon and everything that it started; nothing of it is left but the directory."""
+        self._signal(signal.SIGTERM)
+        if self._namespace is not None:
+            namespace = self._namespace
+            processes.end(lambda: processes.in_mount_namespace(namespace), f"libvirtd's processes in {namespace}")
+            self._namespace = None
+            self._reap_keeper()
+            self._keep_capabilities()
+
+    def _reap_keeper(self) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None and self._keeper.stdout is not None:
+            self._keeper.wait(10)
+            self._keeper.stdin.close()
+            self._keeper.stdout.close()
+            self._keeper = None
+
+    def _keep_capabilities(self) -> None:
+        """Saves the 3.6 s in which libvirt asks QEMU what it can do."""
+        probed = self.directory / "cache" / "qemu" / "capabilities"
+        if probed.exists() and not CAPABILITIES.exists():
+            CAPABILITIES.parent.mkdir(parents=True, exist_ok=True)
+            building = CAPABILITIES.with_name(f"capabilities-{os.getpid()}")
+            shutil.copytree(probed, building, dirs_exist_ok=True)
+            if CAPABILITIES.exists():
+                shutil.rmtree(building)
+            else:
+                building.rename(CAPABILITIES)
+
+    # ----------------------------------------------------------------------------------------------- connections
+
+    def connect(self) -> libvirt.virConnect:
+        """A new connection; the caller closes it."""
+        return libvirt.open(self.uri)
+
+
+def _quiet(_context: object, _error: object) -> None:
+    """Says nothing."""
+
+
+def _group(user: str) -> str:
+    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name

@@ -1,0 +1,52 @@
+"""Fixtures of the tests with real guests. Everything of a test lies in its `tmp`, and nothing of it may outlive it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.factory import Guests
+from lab.guest import GuestSystem, guest_system
+from lab.leaks import leaks
+from lab.libvirtd import PrivateLibvirtd
+from lab.wait import NotInTime, until
+
+
+@pytest.fixture(scope="session")
+def guest_files() -> GuestSystem:
+    """The guest's kernel and initramfs."""
+    return guest_system()
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[PrivateLibvirtd]:
+    """A libvirtd that the tests of this session share; tests that stop or kill one make their own."""
+    directory = Path(tempfile.mkdtemp(prefix="sfh-", dir="/tmp"))  # sockets need short paths
+    with PrivateLibvirtd(directory) as host:
+        yield host
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def tmp() -> Iterator[Path]:
+    """A directory with a short name; at the end no process, mount, loop device or socket may refer to it."""
+    directory = Path(tempfile.mkdtemp(prefix="sft-", dir="/tmp"))  # sockets need short paths
+    directory.chmod(0o755)  # an unprivileged QEMU has to reach its disks
+    yield directory
+    try:
+        until(lambda: not leaks(directory), 5, "the end of what the test used")
+    except NotInTime:
+        pytest.fail("left behind:\n" + "\n".join(leaks(directory)))
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def guests(libvirtd: PrivateLibvirtd, tmp: Path) -> Iterator[Guests]:
+    """Makes guests on the shared libvirtd; all are removed at the end."""
+    made = Guests(libvirtd, tmp)
+    yield made
+    made.remove()
