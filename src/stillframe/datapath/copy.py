@@ -1,0 +1,133 @@
+"""One pass: the disk is read once, in order, ahead of the sink; hash and sink have a thread each.
+
+The caller's thread reads. A chunk of the file is filled by reads in flight, then handed to every drain; its buffer is
+used again once the last of them is done with it. The first error, wherever it happens, ends all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from stillframe.datapath.buffers import Pool, Slot
+from stillframe.datapath.chunks import Chunk, chunks
+from stillframe.datapath.control import Control
+from stillframe.datapath.digest import Digest
+from stillframe.datapath.drain import Drain
+from stillframe.datapath.flow import SLICE, Flow
+from stillframe.datapath.layout import Layout
+from stillframe.datapath.reader import Reader
+from stillframe.datapath.sink import Sink
+
+CHUNK = 1 << 20  # larger is no faster, and a guest's own write waits behind each of ours
+BUFFERS = 32
+AHEAD = 16  # chunks being read; the other buffers are with hash and sink
+GRACE = 2.0  # seconds that a sink has to return from its write after a failure
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy made."""
+
+    length: int  # of the image's file
+    data_bytes: int  # read from the disk
+    sha256: str | None
+
+
+def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest: bool) -> Copied:
+    """Write the image to the sink and finish it; on any failure abort it. The reader stays the caller's to close.
+
+    `control.meter` counts what is written, in the end `layout.length - layout.hole_bytes`; the caller announces it.
+    Raises what reader or sink raise, what the control was cancelled with, or DeadlineExceeded when nothing moves.
+    """
+    flow = Flow(control)
+    pool = Pool(BUFFERS, CHUNK)
+    hashing = Digest(flow.moved) if digest else None
+    drains = [Drain(sink, layout.length, pool, flow, control.meter.add)]
+    if hashing:
+        drains.append(Drain(hashing, layout.length, pool, flow, _uncounted))
+    feed = _Feed(reader, layout, pool, flow)
+    try:
+        for chunk, slot in feed.chunks(len(drains)):
+            for drain in drains:
+                drain.put(chunk, slot)
+        _end(drains, flow)
+    except BaseException as error:  # noqa: BLE001  (raised below, unless a drain failed first)
+        flow.fail(error)
+        _stop(drains)
+    if flow.error is not None:
+        raise flow.error
+    return Copied(layout.length, feed.data_bytes, hashing.hexdigest() if hashing else None)
+
+
+class _Feed:
+    """Reads ahead."""
+
+    def __init__(self, reader: Reader, layout: Layout, pool: Pool, flow: Flow) -> None:
+        self.data_bytes = 0
+        self._reader = reader
+        self._layout = layout
+        self._pool = pool
+        self._flow = flow
+        self._control = flow.control
+
+    def chunks(self, drains: int) -> Iterator[tuple[Chunk, Slot]]:
+        """Each chunk of the file in order, filled, for so many drains."""
+        ahead: deque[tuple[Chunk, Slot, list[Hashable]]] = deque()
+        for chunk in chunks(self._layout.pieces(), CHUNK):
+            self._throttle(chunk)
+            slot = self._pool.take(0) if len(ahead) < AHEAD else None
+            while slot is None and ahead:
+                yield self._finish(*ahead.popleft())
+                slot = self._pool.take(0)
+            slot = slot or self._free_slot(chunk.target)
+            slot.readers = drains
+            ahead.append((chunk, slot, self._start(chunk, slot)))
+        while ahead:
+            yield self._finish(*ahead.popleft())
+
+    def _start(self, chunk: Chunk, slot: Slot) -> list[Hashable]:
+        for at, data in chunk.metadata:
+            slot.memory[at : at + len(data)] = data
+        return [self._reader.start(source, slot.memory[at : at + length]) for source, at, length in chunk.reads]
+
+    def _finish(self, chunk: Chunk, slot: Slot, tickets: list[Hashable]) -> tuple[Chunk, Slot]:
+        for ticket, (source, _, length) in zip(tickets, chunk.reads, strict=True):
+            self._reader.finish(ticket, partial(self._flow.check, "Reading the held disk", source))
+            self.data_bytes += length
+        self._flow.moved()
+        return chunk, slot
+
+    def _free_slot(self, offset: int) -> Slot:
+        while (slot := self._pool.take(SLICE)) is None:
+            self._flow.check("Writing the image", offset)
+        return slot
+
+    def _throttle(self, chunk: Chunk) -> None:
+        while (seconds := self._control.throttle.wait()) > 0:
+            self._control.sleep(min(seconds, SLICE))
+            self._flow.moved()
+        self._control.throttle.take(sum(length for _, _, length in chunk.reads))
+
+
+def _end(drains: list[Drain], flow: Flow) -> None:
+    """Wait until all has been written and is durable."""
+    for drain in drains:
+        drain.end()
+    for drain in drains:
+        while not drain.join(SLICE):
+            flow.check("Finishing the image", drain.position)
+
+
+def _stop(drains: list[Drain]) -> None:
+    """After a failure: a drain whose sink hangs is left behind, and aborts the sink when it returns."""
+    for drain in drains:
+        drain.end()
+    for drain in drains:
+        drain.join(GRACE)
+
+
+def _uncounted(_: int) -> None:
+    """The meter counts the sink's bytes only."""

@@ -1,0 +1,132 @@
+"""Reading an export of QEMU's (or any other) NBD server on a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import nbd
+
+from stillframe.datapath.reader import Check, Extent
+from stillframe.errors import DeadlineExceeded, ReadFailed
+
+SLICE = 100  # milliseconds between two checks of whoever waits
+ASK = 1 << 30  # bytes of disk in one question about extents
+
+
+class NbdReader:
+    """One connection with many reads in flight; see stillframe.datapath.reader.Reader.
+
+    Reads are bounded by the caller's check alone: a server that hangs gives no sign.
+    """
+
+    def __init__(self, path: Path, export: str, *, timeout: float = 10.0) -> None:
+        """Connect within so many seconds; raises ReadFailed, DeadlineExceeded."""
+        self._where: Final = f"export '{export}' at {path}"
+        self._flying: dict[int, tuple[int, nbd.Buffer]] = {}
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._handle = nbd.NBD()
+        try:
+            self._connect(path, export, timeout)
+            self._size: int = self._handle.get_size()
+            self._maps: bool = self._handle.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+        except (nbd.Error, OSError) as error:
+            self.close()
+            raise self._failed(0, error) from error
+        except DeadlineExceeded:
+            self.close()
+            raise
+
+    def __enter__(self) -> NbdReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the export."""
+        return self._size
+
+    def extents(self, check: Check) -> Iterator[Extent]:
+        """A server that says nothing of allocation has data everywhere; so have ranges of unknown content."""
+        offset = 0
+        while offset < self._size:
+            for length, flags in self._status(offset, min(ASK, self._size - offset), check):
+                count = min(length, self._size - offset)
+                yield Extent(offset, count, data=not flags & nbd.STATE_ZERO)
+                offset += count
+
+    def start(self, offset: int, buffer: memoryview) -> Hashable:
+        target = nbd.Buffer.from_buffer(buffer)
+        try:
+            ticket: int = self._handle.aio_pread(target, offset)
+        except nbd.Error as error:
+            raise self._failed(offset, error) from error
+        self._flying[ticket] = (offset, target)
+        return ticket
+
+    def finish(self, ticket: Hashable, check: Check) -> None:
+        offset, _ = self._flying[ticket]  # type: ignore[index]
+        self._wait(ticket, offset, check)
+        del self._flying[ticket]  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Nothing writes to the buffers once the socket is shut."""
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(OSError):  # it was never connected, or the server has gone
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+        self._flying.clear()
+
+    def _connect(self, path: Path, export: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        self._socket.settimeout(timeout)
+        self._socket.connect(str(path))
+        self._handle.set_export_name(export)
+        self._handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+        self._handle.set_pread_initialize(False)  # nobody looks at a buffer whose read has failed
+        # a duplicate: the handle closes its own only when the last reference to it goes, in tracebacks too
+        self._handle.aio_connect_socket(self._socket.dup().detach())
+        while not self._handle.aio_is_ready():
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(what="Connecting to the held disk", seconds=timeout, operator=self._where)
+            self._handle.poll(SLICE)
+
+    def _status(self, offset: int, length: int, check: Check) -> list[tuple[int, int]]:
+        """Length and flags of extents from this offset on; at least one."""
+        if not self._maps:
+            return [(length, 0)]
+        answer: list[tuple[int, int]] = []
+
+        def collect(context: str, _: int, entries: list[int], __: object) -> int:
+            if context == nbd.CONTEXT_BASE_ALLOCATION:
+                answer.extend(zip(entries[::2], entries[1::2], strict=True))
+            return 0
+
+        try:
+            ticket = self._handle.aio_block_status(length, offset, collect)
+        except nbd.Error as error:
+            raise self._failed(offset, error) from error
+        self._wait(ticket, offset, check)
+        if not answer or not all(count for count, _ in answer):
+            raise ReadFailed(offset=offset, operator=f"{self._where}: the server tells no extent there")
+        return answer
+
+    def _wait(self, ticket: Hashable, offset: int, check: Check) -> None:
+        try:
+            while not self._handle.aio_command_completed(ticket):
+                check()
+                self._handle.poll(SLICE)
+        except nbd.Error as error:
+            raise self._failed(offset, error) from error
+
+    def _failed(self, offset: int, error: Exception) -> ReadFailed:
+        return ReadFailed(offset=offset, operator=f"{self._where}: {error}")
