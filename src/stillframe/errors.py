@@ -181,7 +181,7 @@ class CannotFreeze(StillframeError):
 
 class GuestAgentUnavailable(StillframeError):
     code, status = "guest-agent-unavailable", 409
-    sentence = "The guest agent of instance {instance} is not connected."
+    sentence = "The guest agent of instance {instance} cannot be reached."
     hint = "Install and start qemu-guest-agent in the guest, and give the domain its channel."
 
 
@@ -189,6 +189,12 @@ class GuestAgentTimeout(StillframeError):
     code, status = "guest-agent-timeout", 504
     sentence = "The guest agent of instance {instance} did not answer within {seconds:g} seconds."
     hint = "Look at the agent inside the guest; [capture] agent_timeout is how long it is waited for."
+
+
+class GuestAgentFailed(GuestAgentUnavailable):
+    code, status = "guest-agent-failed", 409
+    sentence = "The guest agent of instance {instance} could not {what}."
+    hint = "The operator's part has the guest's own words."
 
 
 class FrozenByOther(StillframeError):
