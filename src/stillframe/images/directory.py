@@ -1,12 +1,28 @@
-"""Images in a directory: ID.FORMAT holds the bytes, ID.json says that they are published."""
+"""Images in a directory: ID.FORMAT holds the bytes, ID.json says that they are published.
+
+Nothing is ever replaced: names are given by hard links, which fail where a name is taken. Besides, ID.part is an image
+that is being written, ID.json.part its record, and ID.gone the record of one that is being deleted. A crash between any
+two steps leaves what `halves` tells, `publish` goes on with, and `discard` and `tidy` remove.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
+from stillframe.errors import DeadlineExceeded, ImageExists, ImageNotFound, StoreUnusable, WriteFailed
+from stillframe.images import record
 from stillframe.model import Image
+
+LOCK_NAME = ".lock"
+LOCK_TIMEOUT = 30.0  # seconds; it is held for a few fsyncs of small files
+LOCK_POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,54 +39,279 @@ class DirectoryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: dict[str, tuple[tuple[int, int, int], Image]] = {}  # what a record said, and when
+        self._read_lock = Lock()
 
     def prepare(self) -> None:
-        """Makes the directory (0700) unless it exists, and proves that images can be published; raises StoreUnusable."""
-        raise NotImplementedError
+        """Makes the directory (0700) unless it is there, and tries what publishing needs; raises StoreUnusable."""
+        trial, link = self.path / ".trial", self.path / ".trial.link"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._alone():
+                _write_durably(trial, b"")
+                link.unlink(missing_ok=True)
+                os.link(trial, link)
+                trial.unlink()
+                link.unlink()
+                self._sync()
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def check(self) -> None:
         """Cheap, for health checks; raises StoreUnusable."""
-        raise NotImplementedError
+        if not self.path.is_dir():
+            raise StoreUnusable(store="directory", reason="it does not exist", operator=str(self.path))
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise StoreUnusable(store="directory", reason="it may not be written", operator=str(self.path))
 
     def free(self) -> int:
         """Bytes that may still be written; raises StoreUnusable."""
-        raise NotImplementedError
+        try:
+            room = os.statvfs(self.path)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return room.f_bavail * room.f_frsize
+
+    # ------------------------------------------------------------------------------------------------- publishing
 
     def part(self, image_id: str) -> Path:
-        """Where the image's bytes are to be written first."""
-        raise NotImplementedError
+        """Where the image's bytes are to be written first; raises ImageNotFound for what is no UUID."""
+        return self.path / f"{record.checked(image_id)}.part"
 
     def publish(self, image: Image) -> None:
         """Makes the part an image: all durable, data before record, nothing replaced. Doing it again is fine.
 
-        Raises ImageExists, WriteFailed, StoreUnusable.
+        `image` needs its size, disk_format and what `record.same` compares. Raises ImageExists, WriteFailed.
         """
-        raise NotImplementedError
+        part, data, final = self.part(image.id), self._data(image), self._record(image.id)
+        try:
+            if not final.exists():
+                _make_durable(part if part.exists() else data, image.size)
+            with self._alone():
+                if final.exists():
+                    self._expect_same(image)
+                else:
+                    self._place_data(image, part, data)
+                    self._place_record(image, final)
+                self._clear(part)
+        except OSError as error:
+            raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
+
+    def _expect_same(self, image: Image) -> None:
+        if not record.same(self.get(image.id), image):
+            raise ImageExists(image=image.id)
+
+    def _place_data(self, image: Image, part: Path, data: Path) -> None:
+        """Gives the bytes their name; after a crash it may be theirs already."""
+        if part.exists():
+            try:
+                os.link(part, data)
+            except FileExistsError:
+                if not part.samefile(data):
+                    raise ImageExists(image=image.id, operator=str(data)) from None
+            part.unlink()
+        self._sync()
+
+    def _clear(self, part: Path) -> None:
+        """Removes what a publication that was interrupted near its end leaves beside the image."""
+        part.unlink(missing_ok=True)
+        part.with_suffix(".json.part").unlink(missing_ok=True)
+
+    def _place_record(self, image: Image, final: Path) -> None:
+        draft = self.path / f"{image.id}.json.part"
+        _write_durably(draft, record.dumps(image).encode())
+        os.link(draft, final)
+        draft.unlink()
+        self._sync()
+
+    # ---------------------------------------------------------------------------------------------------- reading
 
     def get(self, image_id: str) -> Image:
-        """Raises ImageNotFound."""
-        raise NotImplementedError
+        """Raises ImageNotFound, also for a damaged record, which the operator's part then tells."""
+        path = self._record(image_id)
+        try:
+            return record.loads(path.read_bytes(), image_id)
+        except FileNotFoundError as error:
+            raise ImageNotFound(image=image_id) from error
+        except (OSError, record.RecordError) as error:
+            raise ImageNotFound(image=image_id, operator=f"{path}: {error}") from error
 
     def images(self) -> Iterator[Image]:
-        """The published images, newest first; raises StoreUnusable."""
-        raise NotImplementedError
+        """The published images, newest first (then by id); damaged ones are left to `halves`. Raises StoreUnusable."""
+        with self._read_lock:
+            self._refresh()
+            images = [image for _, image in self._read.values()]
+        images.sort(key=lambda image: image.id)
+        images.sort(key=lambda image: image.created_at, reverse=True)
+        return iter(images)
+
+    def _refresh(self) -> None:
+        """Reads the records that are new or changed since the last time: listing thousands takes a stat of each."""
+        current = {}
+        for image_id, ending, path in self._files():
+            if ending != "json":
+                continue
+            try:
+                status = path.stat()
+                stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+                known = self._read.get(image_id)
+                unchanged = known is not None and known[0] == stamp
+                current[image_id] = known if known and unchanged else (stamp, record.loads(path.read_bytes(), image_id))
+            except (FileNotFoundError, record.RecordError):
+                continue  # deleted meanwhile, or for `halves` to tell
+        self._read = current
 
     def data(self, image_id: str) -> Path:
         """The file of a published image; raises ImageNotFound."""
-        raise NotImplementedError
+        path = self._data(self.get(image_id))
+        if path.is_symlink() or not path.is_file():
+            raise ImageNotFound(image=image_id, operator=f"{path} is not there")
+        return path
+
+    # --------------------------------------------------------------------------------------------------- removing
 
     def delete(self, image_id: str) -> None:
-        """Unpublishes, then removes the data; raises ImageNotFound."""
-        raise NotImplementedError
-
-    def halves(self) -> Iterator[Half]:
-        """What is there and not published, or published and damaged."""
-        raise NotImplementedError
-
-    def tidy(self) -> None:
-        """Finishes deletions that were interrupted; for the start of the service."""
-        raise NotImplementedError
+        """Unpublishes, then removes the data; raises ImageNotFound, WriteFailed."""
+        path = self._record(image_id)
+        try:
+            with self._alone():
+                path.rename(path.with_suffix(".gone"))
+                self._sync()
+                self._remove(image_id)
+        except FileNotFoundError as error:
+            raise ImageNotFound(image=image_id) from error
+        except OSError as error:
+            raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
 
     def discard(self, image_id: str) -> None:
-        """Removes whatever of this image is not published; idempotent."""
-        raise NotImplementedError
+        """Removes whatever of this image is not published; idempotent. Raises WriteFailed."""
+        part = self.part(image_id)
+        try:
+            with self._alone():
+                if self._record(image_id).exists():
+                    self._clear(part)
+                else:
+                    self._remove(image_id)
+        except OSError as error:
+            raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
+
+    def tidy(self) -> None:
+        """Finishes deletions that were interrupted; for the start of the service. Raises WriteFailed, StoreUnusable."""
+        for image_id, ending, _ in list(self._files()):
+            if ending == "gone":
+                self.discard(image_id)
+
+    def _remove(self, image_id: str) -> None:
+        """Everything of an image that is not published; the mark of a deletion last, so that it can be finished."""
+        mine = [(ending == "gone", path) for owner, ending, path in self._files() if owner == image_id]
+        for _, path in sorted(mine):
+            path.unlink(missing_ok=True)
+        self._sync()
+
+    # ------------------------------------------------------------------------------------------------- inspecting
+
+    def halves(self) -> Iterator[Half]:
+        """What is there and not published, or published and damaged; an image in the making is among it."""
+        files: dict[str, dict[str, Path]] = {}
+        for image_id, ending, path in self._files():
+            files.setdefault(image_id, {})[ending] = path
+        for image_id, endings in sorted(files.items()):
+            published = "json" in endings
+            for ending, path in sorted(endings.items()):
+                reason = self._damage(image_id) if ending == "json" else _why(ending, published=published)
+                if reason:
+                    yield Half(image_id, path.name, reason)
+
+    def _damage(self, image_id: str) -> str | None:
+        """What is wrong with a published image."""
+        try:
+            image = record.loads(self._record(image_id).read_bytes(), image_id)
+            length = self._data(image).stat().st_size
+        except FileNotFoundError:
+            return "its data is missing"
+        except record.RecordError as error:
+            return str(error)
+        return f"its data has {length} bytes, and its record says {image.size}" if length != image.size else None
+
+    def _files(self) -> Iterator[tuple[str, str, Path]]:
+        """(image id, what follows it, path) of each file that is named after an image."""
+        try:
+            entries = list(os.scandir(self.path))
+        except OSError as error:
+            raise self._unusable(error) from error
+        for entry in entries:
+            image_id, _, ending = entry.name.partition(".")
+            try:
+                yield record.checked(image_id), ending, Path(entry.path)
+            except ImageNotFound:
+                continue  # not ours
+
+    # ------------------------------------------------------------------------------------------------ small things
+
+    def _record(self, image_id: str) -> Path:
+        return self.path / f"{record.checked(image_id)}.json"
+
+    def _data(self, image: Image) -> Path:
+        record.checked(image.id)
+        return self.path / record.data_name(image)
+
+    def _unusable(self, error: OSError) -> StoreUnusable:
+        return StoreUnusable(store="directory", reason=error.strerror, operator=f"{self.path}: {error}")
+
+    def _sync(self) -> None:
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps every other thread and process from changing what is published; the kernel frees it for the dead."""
+        handle = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + LOCK_TIMEOUT
+            while not _locked(handle):
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded(what="Waiting for the image store's lock", seconds=LOCK_TIMEOUT)
+                time.sleep(LOCK_POLL)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_durable(path: Path, size: int | None) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        length = os.fstat(handle).st_size
+        if length != size:
+            raise WriteFailed(offset=length, reason=f"the image has {length} bytes instead of {size}")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _why(ending: str, *, published: bool) -> str | None:
+    """Why a file that is named after an image is not a published image's data or record."""
+    if ending == "gone":
+        return "its deletion was interrupted"
+    if ending == "part":
+        return "it is being written, or was left so"
+    if ending == "json.part":
+        return "its publication was interrupted"
+    return None if published else "its record is missing"
