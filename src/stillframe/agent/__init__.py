@@ -1,0 +1,1 @@
+"""The host's service: its inventory, its captures, the journal of leases, recovery, and the guard."""

@@ -1,0 +1,165 @@
+"""The agent: takes orders by its heartbeat, runs captures, and goes on after a restart where it was."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+
+from stillframe.agent.inventory import Inventory
+from stillframe.agent.journal import Journal
+from stillframe.capture.job import Job, Kept
+from stillframe.capture.leases import Leases
+from stillframe.capture.slots import Slots
+from stillframe.capture.tools import Tools
+from stillframe.config import Agent as AgentOptions
+from stillframe.errors import ServiceStopped, StillframeError, Superseded
+from stillframe.messaging.contract import CaptureReport, ControllerApi, HostReport, Orders
+
+LOG = logging.getLogger(__name__)
+MAX_JOBS = 32  # captures in hand at once; more orders wait for the next heartbeat
+
+
+class AgentService:
+    """One on each host. `start` and `stop` frame it; `wake` may be called from any thread."""
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        tools: Tools,
+        journal: Journal,
+        controller: ControllerApi,
+        options: AgentOptions,
+        woken: threading.Event,
+    ) -> None:
+        """`woken` is set by whoever wants a heartbeat now: the controller, libvirt's events, the captures."""
+        self.run_id = str(uuid.uuid4())
+        self._host = host
+        self._tools = tools
+        self._journal = journal
+        self._controller = controller
+        self._options = options
+        self._slots = Slots(options.max_transfers)
+        self._woken = woken
+        self._stopping = threading.Event()
+        self._inventory = Inventory(tools.hypervisor, self.wake)
+        self._jobs: dict[str, Job] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._send_inventory = True
+        self._thread = threading.Thread(target=self._beat_until_stopped, name="agent", daemon=True)
+
+    def start(self) -> None:
+        """Takes up what the journal kept, then goes by the controller's orders."""
+        for capture_id in self._journal.strays():
+            Leases(capture_id, self._journal, self._tools).give_back_all()
+        for kept, end in self._journal.captures():
+            LOG.info("capture %s: taken up again after a restart", kept.order.capture_id)
+            self._begin(kept, end)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A heartbeat now, please."""
+        self._woken.set()
+
+    def stop(self, deadline: float) -> None:
+        """Lets captures end until the deadline (monotonic), cancels the rest, and reports their ends."""
+        self._stopping.set()
+        _join(self._threads.values(), deadline)
+        fault = ServiceStopped().fault
+        for job in self._jobs.values():
+            job.cancel(fault)
+            job.close()
+        _join(self._threads.values(), time.monotonic() + self._tools.options.step_deadline)
+        self.wake()
+        self._thread.join(timeout=self._tools.options.step_deadline)
+        self._inventory.close()
+
+    # ------------------------------------------------------------------------------------------ the heartbeat
+
+    def _beat_until_stopped(self) -> None:
+        while True:
+            self._woken.clear()
+            last = self._stopping.is_set() and not self._busy()
+            try:
+                self._beat()
+            except StillframeError as error:
+                LOG.warning("heartbeat: %s", error)
+            except Exception:
+                LOG.exception("heartbeat")
+            if last:
+                return
+            self._woken.wait(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds to the next heartbeat when nobody wakes us."""
+        return self._options.progress_interval if self._busy() else self._options.heartbeat
+
+    def _beat(self) -> None:
+        self._inventory.refresh()
+        orders = self._controller.heartbeat(
+            HostReport(
+                host=self._host,
+                agent_run=self.run_id,
+                captures=tuple(job.report() for job in self._jobs.values()),
+                inventory_digest=self._inventory.digest,
+                inventory=self._inventory.instances if self._send_inventory else None,
+            )
+        )
+        self._send_inventory = orders.send_inventory
+        self._obey(orders)
+        if orders.send_inventory:
+            self.wake()
+
+    def _obey(self, orders: Orders) -> None:
+        wanted = {order.capture_id: order for order in orders.orders}
+        for capture_id in orders.recorded:
+            self._forget(capture_id)
+        for capture_id, job in self._jobs.items():
+            order = wanted.get(capture_id)
+            if order is None:
+                job.cancel(Superseded(reason="nobody wants it any more").fault)
+            elif order.cancel:
+                job.cancel(order.cancel)
+        for capture_id, order in wanted.items():
+            if capture_id in self._jobs or order.cancel or self._stopping.is_set() or self._busy() >= MAX_JOBS:
+                continue
+            kept = Kept(order)
+            self._journal.keep(kept)
+            self._begin(kept)
+
+    def _busy(self) -> int:
+        return sum(thread.is_alive() for thread in self._threads.values())
+
+    # ------------------------------------------------------------------------------------------------ the jobs
+
+    def _begin(self, kept: Kept, end: CaptureReport | None = None) -> None:
+        job = Job(
+            kept,
+            end,
+            tools=self._tools,
+            journal=self._journal,
+            controller=self._controller,
+            slots=self._slots,
+            identity=(self._host, self.run_id),
+            changed=self.wake,
+        )
+        thread = threading.Thread(target=job.run, name=f"capture-{job.capture_id[:8]}", daemon=True)
+        self._jobs[job.capture_id] = job
+        self._threads[job.capture_id] = thread
+        thread.start()
+
+    def _forget(self, capture_id: str) -> None:
+        """Its end is recorded; one that still gives something back is forgotten at a later heartbeat."""
+        thread = self._threads.get(capture_id)
+        if thread is None or thread.is_alive():
+            return
+        del self._jobs[capture_id], self._threads[capture_id]
+        self._journal.forget(capture_id)
+
+
+def _join(threads: Iterable[threading.Thread], deadline: float) -> None:
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

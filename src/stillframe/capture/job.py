@@ -1,0 +1,295 @@
+"""One capture on its host, from its order to its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from stillframe.capture import planner, publication
+from stillframe.capture.held import Hold
+from stillframe.capture.leases import BackupJob, Leases, Ledger, OwnFile, SocketDirectory
+from stillframe.capture.slots import Slots
+from stillframe.capture.sources import Source
+from stillframe.capture.subject import Subject, look_at
+from stillframe.capture.timeline import Timeline
+from stillframe.capture.tools import Tools
+from stillframe.capture.watch import watched
+from stillframe.capture.work import Work
+from stillframe.datapath.control import Control
+from stillframe.errors import (
+    HypervisorUnavailable,
+    InstantLost,
+    ReadFailed,
+    Reported,
+    StillframeError,
+    WayClosed,
+    fault_of,
+)
+from stillframe.messaging.contract import CaptureReport, ControllerApi, Order
+from stillframe.model import Fault, ImageResult, Phase, Step, Way
+
+LOG = logging.getLogger(__name__)
+SETTLE_INTERVAL = 2.0  # seconds between two tries to give back what could not be given back
+
+# What holds the instant: all else that a killed agent held is given back before it goes on.
+OF_THE_HOLD = (BackupJob, OwnFile, SocketDirectory)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the journal kept of a capture whose agent stopped."""
+
+    order: Order
+    steps: tuple[Step, ...] = ()
+    subject: Subject | None = None
+    hold: Hold | None = None  # once the instant was fixed
+    way: Way | None = None
+    results: tuple[ImageResult, ...] = ()  # once commit was asked for
+
+
+class Journal(Ledger, Protocol):
+    """Where a capture's progress is written down; agent/journal.py has the durable one."""
+
+    def keep(self, kept: Kept) -> None:
+        """Replaces what is kept of this capture, durably."""
+
+    def ended(self, report: CaptureReport) -> None:
+        """Its end, to be reported until the controller has recorded it."""
+
+
+class Job:
+    """Runs in a thread of its own; others may report on it and cancel it at any time."""
+
+    def __init__(
+        self,
+        kept: Kept,
+        end: CaptureReport | None = None,
+        *,
+        tools: Tools,
+        journal: Journal,
+        controller: ControllerApi,
+        slots: Slots,
+        identity: tuple[str, str],
+        changed: Callable[[], None],
+    ) -> None:
+        """`end`: it ended in an earlier run of the agent, whose identity is the host's name and a token.
+
+        `changed` is called when a report would differ.
+        """
+        self._kept = kept
+        self._tools = tools
+        self._journal = journal
+        self._controller = controller
+        self._slots = slots
+        self._identity = identity
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._control = Control(stall=tools.options.transfer_stall)
+        self._timeline = Timeline(kept.steps, changed)
+        self._leases = Leases(kept.order.capture_id, journal, tools)
+        self._attempt = ""
+        self._phase = Phase.HELD if kept.hold else Phase.WAITING
+        self._end = end
+        self._closing = threading.Event()
+
+    @property
+    def capture_id(self) -> str:
+        """The capture's id."""
+        return self._kept.order.capture_id
+
+    def cancel(self, fault: Fault) -> None:
+        """Ends it with this cause, unless it has won its commit by then."""
+        self._control.cancel(Reported(fault))
+
+    def report(self) -> CaptureReport:
+        """All that is known of it now."""
+        with self._lock:
+            if self._end:
+                return self._end
+            kept = self._kept
+            return CaptureReport(
+                capture_id=self.capture_id,
+                attempt=self._attempt,
+                phase=self._phase,
+                steps=self._timeline.steps(),
+                progress=self._control.meter.progress(),
+                way=kept.way,
+                instant=kept.hold.instant if kept.hold else None,
+            )
+
+    def run(self) -> None:
+        """To its end, and on until all is given back. Never raises: every failure ends up in the report."""
+        if self._end is None:
+            images, fault = self._attempted()
+            self._finish(images, fault, self._leases.give_back_all())
+        while self.report().held and not self._closing.wait(SETTLE_INTERVAL):
+            self._settle()
+
+    def close(self) -> None:
+        """The agent stops: what could not be given back yet is tried again by its next run."""
+        self._closing.set()
+
+    # ------------------------------------------------------------------------------------------------ the way
+
+    def _attempted(self) -> tuple[tuple[ImageResult, ...], Fault | None]:
+        try:
+            self._attempt = self._controller.begin(self.capture_id, *self._identity)
+            return self._capture(), None
+        except StillframeError as error:
+            return (), error.fault
+        except Exception as error:
+            LOG.exception("capture %s: unexpected failure", self.capture_id)
+            return (), fault_of(error)
+
+    def _capture(self) -> tuple[ImageResult, ...]:
+        """Source, turn, transfer, commit, publication. A cheap source is taken before the turn comes."""
+        with ExitStack() as stack:
+            work, source, choices = self._resumed() or self._planned()
+            if not (source.cheap or self._kept.hold):
+                stack.enter_context(self._slots.turn(self._control.check))
+            hold = self._kept.hold
+            if hold is None:
+                work, source, hold, choices = self._held(work, choices)
+                if source.cheap:
+                    stack.enter_context(self._slots.turn(self._control.check))
+            with watched(work, source, hold):
+                results = self._transferred(work, source, hold, choices)
+            self._commit(work, source, hold, results)
+            self._enter(Phase.PUBLISHING)
+            with self._timeline.step("publish"):
+                publication.publish(work, results)
+        return results
+
+    def _planned(self) -> tuple[Work, Source, tuple[planner.Choice, ...]]:
+        reported = self._kept.order.instant
+        if reported and not self._tools.options.allow_new_instant:
+            raise InstantLost(reason=f"what held the state of {reported.captured_at} is not in this host's journal")
+        self._enter(Phase.HOLDING)
+        with self._timeline.step("plan") as step:
+            subject = look_at(self._kept.order, self._tools)
+            choices = planner.plan(subject, self._tools)
+            step.note(f"{choices[0].source.name} + {choices[0].transfer.name}")
+            for refusal in choices[0].refused:
+                step.note(f"not {refusal}")
+        return self._work(subject), choices[0].source, choices
+
+    def _held(
+        self, work: Work, choices: tuple[planner.Choice, ...]
+    ) -> tuple[Work, Source, Hold, tuple[planner.Choice, ...]]:
+        """The instant, by the first source that gives it."""
+        for choice in choices:
+            self._control.check()
+            try:
+                hold = choice.source.hold(work)
+            except WayClosed as error:
+                self._timeline.event("way closed", error.fault.message)
+                self._leases.give_back_all()
+                continue
+            way = Way(choice.source.name, choice.transfer.name, choice.refused)
+            self._keep(replace(self._kept, subject=work.subject, hold=hold, way=way, steps=self._timeline.steps()))
+            self._enter(Phase.HELD)
+            return work, choice.source, hold, choices
+        raise WayClosed(way="every way", reason="none of them worked out; the timeline tells why")
+
+    def _resumed(self) -> tuple[Work, Source, tuple[planner.Choice, ...]] | None:
+        """After a restart: on from the same instant, or None when there was none yet. Raises InstantLost."""
+        kept = self._kept
+        if kept.subject is None or kept.hold is None:
+            self._leases.give_back_all()
+            return None
+        work, source = self._work(kept.subject), planner.source_named(kept.hold.source)
+        self._leases.give_back_all(but=OF_THE_HOLD)
+        try:
+            with self._timeline.step("resume") as step:
+                source.resume(work, kept.hold)
+                step.note(f"the agent was restarted; the instant of {kept.hold.instant.captured_at} is still held")
+        except InstantLost:
+            if not self._tools.options.allow_new_instant:
+                raise
+            self._leases.give_back_all()
+            self._keep(Kept(replace(kept.order, instant=None), steps=self._timeline.steps()))
+            return None
+        return work, source, planner.plan(kept.subject, self._tools)
+
+    def _transferred(
+        self, work: Work, source: Source, hold: Hold, choices: tuple[planner.Choice, ...]
+    ) -> tuple[ImageResult, ...]:
+        """The images, by the first transfer that works from this instant."""
+        self._enter(Phase.TRANSFERRING)
+        for choice in planner.of_source(choices, source.name):
+            try:
+                results = choice.transfer.run(work, hold)
+            except WayClosed as error:
+                self._timeline.event("way closed", error.fault.message)
+                continue
+            except ReadFailed:
+                source.check(work, hold)  # the better cause, if the domain is gone
+                raise
+            return tuple(
+                publication.attested(wanted.image, result, hold)
+                for wanted, result in zip(work.subject.wanted, results, strict=True)
+            )
+        raise WayClosed(way=f"from {source.name}", reason="no transfer worked out; the timeline tells why")
+
+    def _commit(self, work: Work, source: Source, hold: Hold, results: tuple[ImageResult, ...]) -> None:
+        """The state was held to the last byte, and nobody decided otherwise meanwhile."""
+        with self._timeline.step("commit"):
+            self._control.check()
+            _checked(work, source, hold)
+            self._keep(replace(self._kept, results=results, steps=self._timeline.steps()))
+            self._controller.commit(self.capture_id, self._attempt)
+
+    # ------------------------------------------------------------------------------------------- keeping track
+
+    def _work(self, subject: Subject) -> Work:
+        self._control.throttle.rate = subject.bandwidth
+        return Work(subject, self._leases, self._timeline, self._control, self._tools)
+
+    def _enter(self, phase: Phase) -> None:
+        with self._lock:
+            self._phase = phase
+        self._changed()
+
+    def _keep(self, kept: Kept) -> None:
+        self._journal.keep(kept)
+        with self._lock:
+            self._kept = kept
+
+    def _finish(self, images: tuple[ImageResult, ...], fault: Fault | None, left: tuple[str, ...]) -> None:
+        with self._lock:
+            self._phase = Phase.ENDED
+        end = replace(self.report(), images=images, fault=fault, held=left)
+        with self._lock:
+            self._end = end
+        try:
+            self._journal.ended(end)
+        except StillframeError as error:
+            LOG.warning("capture %s: its end is not in the journal: %s", self.capture_id, error)
+        self._changed()
+
+    def _settle(self) -> None:
+        """Tries again to give back what could not be given back before."""
+        left = self._leases.give_back_all()
+        with self._lock:
+            assert self._end is not None  # noqa: S101 - only what has ended is settled
+            self._end = replace(self._end, held=left)
+        self._changed()
+
+
+def _checked(work: Work, source: Source, hold: Hold) -> None:
+    """The last check before commit, which must be had: a libvirt that is away is waited for."""
+    waited = 0.0
+    while True:
+        try:
+            source.check(work, hold)
+        except HypervisorUnavailable:
+            if waited >= work.tools.options.step_deadline:
+                raise
+            work.control.sleep(0.2)
+            waited += 0.2
+        else:
+            return

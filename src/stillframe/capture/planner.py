@@ -1,0 +1,65 @@
+"""Which source and which transfer, and why not a cheaper one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stillframe.capture.sources import Source
+from stillframe.capture.sources.backup import Backup
+from stillframe.capture.sources.cold import Cold
+from stillframe.capture.sources.offline import Offline
+from stillframe.capture.sources.reflink import Reflink
+from stillframe.capture.subject import Subject
+from stillframe.capture.tools import Tools
+from stillframe.capture.transfers import Transfer
+from stillframe.capture.transfers.clone import Clone
+from stillframe.capture.transfers.directory import Directory
+from stillframe.errors import NoWay
+
+Pair = tuple[Source, Transfer]
+
+# In order of cost: what moves no bytes before what does, what keeps no scratch before what does.
+PAIRS: tuple[Pair, ...] = (
+    (Reflink(), Clone()),
+    (Reflink(), Directory()),
+    (Backup(), Directory()),
+    (Offline(), Clone()),
+    (Offline(), Directory()),
+)
+COLD: Pair = (Cold(), Directory())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A pair that can be tried, and the words of the cheaper ones that cannot."""
+
+    source: Source
+    transfer: Transfer
+    refused: tuple[str, ...]
+
+
+def source_named(name: str) -> Source:
+    """The source of a hold that the journal kept."""
+    return next(source for source, _ in (COLD, *PAIRS) if source.name == name)
+
+
+def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
+    """The pairs that can capture this subject, cheapest first; raises NoWay when there is none."""
+    choices = []
+    refused: list[str] = []
+    for source, transfer in (COLD, *PAIRS) if subject.cold else PAIRS:
+        reason = source.obstacle(subject, tools) or transfer.obstacle(subject, source.name, tools)
+        if reason:
+            refused.append(f"{source.name}+{transfer.name}: {reason}")
+        else:
+            choices.append(Choice(source, transfer, tuple(refused)))
+    if not choices:
+        disks = ", ".join(wanted.disk.target for wanted in subject.wanted)
+        raise NoWay(disk=disks, instance=subject.instance.id, reasons="; ".join(refused))
+    return tuple(choices)
+
+
+def of_source(choices: tuple[Choice, ...], name: str) -> Iterator[Choice]:
+    """Those that start from this source, which may be tried one after another from the same instant."""
+    return (choice for choice in choices if choice.source.name == name)

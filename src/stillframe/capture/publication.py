@@ -1,0 +1,70 @@
+"""From results to images that everybody sees: after commit, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stillframe.capture.held import Hold
+from stillframe.capture.work import Work
+from stillframe.config import GIB
+from stillframe.errors import StillframeError
+from stillframe.images.directory import DirectoryStore
+from stillframe.model import Image, ImageRequest, ImageResult, Instant, now
+
+# What the store keeps as fields of their own, in GiB and MiB; the request carries them among the properties.
+MIN_DISK, MIN_RAM = "min_disk", "min_ram"
+
+
+def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageResult:
+    """The result with all properties of the image: those asked for, and those that Stillframe vouches for."""
+    return replace(result, properties={**request.properties, **_attestation(hold.source, hold.instant)})
+
+
+def publish(work: Work, results: tuple[ImageResult, ...]) -> None:
+    """Makes all images of the capture visible, or none of them. Doing it again after a crash is fine."""
+    store = work.tools.store
+    published: list[str] = []
+    try:
+        for wanted, result in zip(work.subject.wanted, results, strict=True):
+            store.publish(_image(wanted.image, result))
+            published.append(result.id)
+    except StillframeError:
+        _withdraw(store, published)
+        raise
+
+
+def _withdraw(store: DirectoryStore, published: list[str]) -> None:
+    for image_id in published:
+        store.delete(image_id)
+
+
+def _attestation(source: str, instant: Instant) -> dict[str, str]:
+    found = {
+        "stillframe_consistency": instant.consistency.value,
+        "stillframe_captured_at": instant.captured_at.isoformat(),
+        "stillframe_source": source,
+    }
+    if instant.frozen_ms is not None:
+        found["stillframe_frozen_ms"] = str(instant.frozen_ms)
+    return found
+
+
+def _image(request: ImageRequest, result: ImageResult) -> Image:
+    properties = dict(result.properties)
+    moment = now()
+    return Image(
+        id=result.id,
+        name=request.name,
+        status="active",
+        created_at=moment,
+        updated_at=moment,
+        owner=properties.get("owner_id"),
+        disk_format=result.disk_format,
+        container_format="bare",
+        size=result.size,
+        virtual_size=result.virtual_size,
+        sha256=result.sha256,
+        min_disk=max(int(properties.pop(MIN_DISK, 0)), -(-result.virtual_size // GIB)),
+        min_ram=int(properties.pop(MIN_RAM, 0)),
+        properties=properties,
+    )

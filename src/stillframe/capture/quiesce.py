@@ -1,0 +1,136 @@
+"""Freezing a guest's filesystems around the instant, and only there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.leases import FrozenGuest
+from stillframe.capture.timeline import OpenStep
+from stillframe.capture.work import Work
+from stillframe.errors import (
+    CannotFreeze,
+    FrozenByOther,
+    GuestAgentTimeout,
+    GuestAgentUnavailable,
+    StillframeError,
+)
+from stillframe.hypervisor import guestagent
+from stillframe.model import Consistency, Instant, now
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A freeze that was answered."""
+
+    lease: FrozenGuest
+    filesystems: int
+    began: float  # monotonic
+
+
+def trim(work: Work) -> None:
+    """fstrim in the guest, when wished; the capture goes on without it."""
+    subject = work.subject
+    if not (subject.trim and subject.running):
+        return
+    try:
+        with work.timeline.step("trim"):
+            guestagent.trim(work.tools.hypervisor, subject.instance.id, work.tools.options.step_deadline)
+    except (GuestAgentUnavailable, GuestAgentTimeout) as error:
+        LOG.info("capture %s: no trim: %s", work.capture_id, error)
+
+
+def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
+    """Runs `act`, which fixes the state, with the guest's filesystems frozen where that can be had.
+
+    The guest is thawed whatever happens, by the guard if not by us. Raises CannotFreeze or FrozenByOther when the
+    capture requires what cannot be had.
+    """
+    with work.timeline.step("instant") as step:
+        freeze = _freeze(work, step)
+        try:
+            done = act()
+            captured_at = now()
+        except BaseException:
+            if freeze:
+                _thaw_after_failure(work, freeze)
+            raise
+        if freeze is None:
+            return Instant(captured_at, Consistency.CRASH), done
+        return Instant(captured_at, *_thaw(work, freeze, step)), done
+
+
+def _freeze(work: Work, step: OpenStep) -> Freeze | None:
+    """The freeze, or None when the guest does not run or cannot be frozen and need not be."""
+    subject, tools = work.subject, work.tools
+    if not subject.running or subject.instance.run is None:
+        step.note("the guest does not run: nothing to freeze")
+        return None
+    lease = FrozenGuest(subject.instance.id, subject.instance.run, key=f"{work.capture_id}:thaw")
+    work.leases.take(lease)
+    tools.guard.arm(Arm(lease.key, ArmKind.THAW, lease.instance_id, lease.run, tools.options.freeze_timeout))
+    began = time.monotonic()
+    try:
+        count = guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
+    except GuestAgentTimeout as error:
+        # It may still be executed: the lease stays, and the thaw is tried until the guest agent answers.
+        _give_back_later(work, lease)
+        _unfrozen(work, step, error)
+        return None
+    except (GuestAgentUnavailable, FrozenByOther) as error:
+        work.leases.drop(lease)
+        tools.guard.disarm(lease.key)
+        _unfrozen(work, step, error)
+        return None
+    return Freeze(lease, count, began)
+
+
+def _unfrozen(work: Work, step: OpenStep, error: StillframeError) -> None:
+    if work.subject.require_quiesce:
+        if isinstance(error, FrozenByOther):
+            raise error
+        raise CannotFreeze(instance=work.subject.instance.id, reason=error.fault.message) from error
+    step.note(f"not frozen: {error.fault.message}")
+
+
+def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, float]:
+    """How consistent the instant is, and for how many milliseconds the guest was frozen."""
+    lease, tools = freeze.lease, work.tools
+    count, problem = 0, "the guest agent did not answer the thaw"
+    try:
+        count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
+        work.leases.drop(lease)
+    except (GuestAgentTimeout, GuestAgentUnavailable) as error:
+        problem = error.fault.message  # the lease stays, and the guard goes on trying
+    frozen_ms = round((time.monotonic() - freeze.began) * 1000, 1)
+    in_time = work.leases.holds(FrozenGuest) or tools.guard.disarm(lease.key)
+    if count == freeze.filesystems and in_time:
+        step.note(f"{count} filesystems frozen for {frozen_ms:.0f} ms")
+        return Consistency.FILESYSTEM, frozen_ms
+    if count != freeze.filesystems and not work.leases.holds(FrozenGuest):
+        problem = f"{freeze.filesystems} filesystems were frozen, but {count} thawed"
+    elif not in_time:
+        problem = f"the guard had to thaw the guest after {tools.options.freeze_timeout:g} seconds"
+    if work.subject.require_quiesce:
+        raise CannotFreeze(instance=lease.instance_id, reason=problem)
+    step.note(f"not certainly frozen: {problem}")
+    return Consistency.CRASH, frozen_ms
+
+
+def _thaw_after_failure(work: Work, freeze: Freeze) -> None:
+    """The first error is on its way: what cannot be thawed now stays a lease, and the guard thaws too."""
+    _give_back_later(work, freeze.lease)
+
+
+def _give_back_later(work: Work, lease: FrozenGuest) -> None:
+    try:
+        work.leases.give_back(lease)
+    except StillframeError as error:
+        LOG.warning("capture %s: %s could not be given back yet: %s", work.capture_id, lease, error)

@@ -1,0 +1,40 @@
+"""Turns: so many transfers at once on a host, the rest in the order they came."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+POLL = 0.2  # seconds between two looks whether the one who waits was cancelled
+
+
+class Slots:
+    """First come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: deque[object] = deque()
+        self._condition = threading.Condition()
+
+    @contextmanager
+    def turn(self, check: Callable[[], None]) -> Iterator[None]:
+        """Waits for a slot and holds it in here; `check` may raise to leave the queue."""
+        me = object()
+        with self._condition:
+            self._queue.append(me)
+            try:
+                while not (self._free and self._queue[0] is me):
+                    check()
+                    self._condition.wait(POLL)
+                self._free -= 1
+            finally:
+                self._queue.remove(me)
+                self._condition.notify_all()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._free += 1
+                self._condition.notify_all()

@@ -1,0 +1,164 @@
+"""Source `backup`: libvirt's pull-mode backup of a running or paused domain.
+
+QEMU keeps what the guest overwrites in scratch files and serves the state at the start on a socket.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from stillframe.capture import quiesce
+from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.held import HeldDisk, Hold
+from stillframe.capture.leases import BackupJob, OwnFile
+from stillframe.capture.subject import Subject, Wanted
+from stillframe.capture.tools import Tools
+from stillframe.capture.work import Work
+from stillframe.disks import chain, space
+from stillframe.errors import (
+    ForeignJob,
+    InstanceGone,
+    InstantLost,
+    NoSpace,
+    ScratchFailed,
+    ScratchFull,
+    ScratchUnsafe,
+)
+from stillframe.hypervisor import backup, inventory, power
+from stillframe.model import PowerState
+
+# libvirt's policies under which a guest sees an error of the scratch as an error of its own disk
+TELLS_THE_GUEST = ("report", "ignore")
+
+
+class Backup:
+    """The source for every live disk."""
+
+    name = "backup"
+    cheap = False  # scratch grows as long as it is held
+
+    def obstacle(self, subject: Subject, tools: Tools) -> str | None:  # noqa: ARG002 - the source's signature
+        """It needs QEMU."""
+        return None if subject.live else f"the instance is {subject.instance.vm_state.value}, and QEMU does not run"
+
+    def hold(self, work: Work) -> Hold:
+        """Prepares scratch and socket beforehand, so that the guest is frozen for the start of the job only."""
+        subject, tools = work.subject, work.tools
+        assert subject.instance.run is not None  # noqa: S101 - live, see obstacle
+        _wait_for_others(work)
+        with work.timeline.step("prepare") as step:
+            scratch = _make_scratch(work)
+            socket = work.socket_path()
+            os.chown(socket.parent, *_owner(work))
+            step.note(f"scratch of at most {tools.options.scratch_cap} bytes in {tools.options.scratch_dir}")
+        quiesce.trim(work)
+        lease = BackupJob(subject.instance.id, subject.instance.run, str(socket), f"{work.capture_id}:backup")
+        work.leases.take(lease)
+        tools.guard.arm(_watch(lease, scratch, tools))
+        disks = tuple(
+            backup.BackupDisk(wanted.disk.target, wanted.disk.target, path)
+            for wanted, path in zip(subject.wanted, scratch, strict=True)
+        )
+        instant, _ = quiesce.at_one_instant(
+            work, lambda: backup.begin(tools.hypervisor, subject.instance.id, socket, disks, subject.others)
+        )
+        held = tuple(
+            HeldDisk(wanted, socket=str(socket), scratch=str(path))
+            for wanted, path in zip(subject.wanted, scratch, strict=True)
+        )
+        return Hold(self.name, instant, held, subject.instance.run)
+
+    def check(self, work: Work, hold: Hold) -> None:
+        """The domain still runs, the scratch has room, and libvirt did not pause the guest for want of it."""
+        tools, instance = work.tools, work.subject.instance
+        state, reason = power.state(tools.hypervisor, instance.id)
+        if state not in (PowerState.RUNNING, PowerState.PAUSED):
+            raise InstanceGone(instance=instance.id, what=f"was stopped ({reason})")
+        if state == PowerState.PAUSED and reason == "ioerror":
+            raise ScratchFailed(instance=instance.id, scratch=tools.options.scratch_dir)
+        used, cap = sum(_length(path) for path in _scratch_of(hold)), tools.options.scratch_cap
+        free = space.free(tools.options.scratch_dir)
+        if used >= cap or free < tools.options.scratch_reserve:
+            raise ScratchFull(used=used, cap=cap, free=free, reserve=tools.options.scratch_reserve)
+
+    def resume(self, work: Work, hold: Hold) -> Hold:
+        """The job outlives the agent: it is there, with our socket, or it is lost."""
+        instance, tools = work.subject.instance, work.tools
+        socket = hold.disks[0].socket
+        if power.run(tools.hypervisor, instance.id) != hold.run:
+            raise InstantLost(reason="the instance was stopped or started again")
+        if str(backup.backup_socket(tools.hypervisor, instance.id)) != socket:
+            raise InstantLost(reason="the backup job has ended")
+        assert hold.run is not None  # noqa: S101 - a backup is of a run
+        lease = BackupJob(instance.id, hold.run, str(socket), f"{work.capture_id}:backup")
+        tools.guard.arm(_watch(lease, _scratch_of(hold), tools))
+        return hold
+
+
+def _wait_for_others(work: Work) -> None:
+    """A job of someone else is never aborted: the capture waits for it, or fails with its name."""
+    deadline = time.monotonic() + work.tools.options.job_wait
+    instance = work.subject.instance.id
+    while job := backup.running_job(work.tools.hypervisor, instance):
+        if time.monotonic() >= deadline:
+            raise ForeignJob(instance=instance, job=job)
+        work.control.sleep(0.2)
+
+
+def _make_scratch(work: Work) -> list[Path]:
+    """A scratch file for each wanted disk, with its space reserved as far as that is needed and possible."""
+    options = work.tools.options
+    owner = _owner(work)
+    paths = []
+    for wanted in work.subject.wanted:
+        path = options.scratch_dir / f"{work.capture_id}-{wanted.disk.target}.scratch"
+        work.leases.take(OwnFile(str(path)))
+        path.unlink(missing_ok=True)  # of an attempt that was cut off
+        space.make_scratch(path, wanted.disk.size, owner, timeout=options.step_deadline)
+        _reserve(wanted, path, work.tools)
+        paths.append(path)
+    return paths
+
+
+def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
+    """Space that is reserved cannot run out: needed where the guest would be told of it as an I/O error."""
+    needed = chain.allocated(wanted.disk)
+    free = space.free(path.parent) - tools.options.scratch_reserve
+    if free <= 0:
+        raise NoSpace(what=f"scratch directory {path.parent}", needed=tools.options.scratch_reserve, free=max(free, 0))
+    if wanted.disk.error_policy in TELLS_THE_GUEST:
+        reason = f"only {free} bytes are free" if free < needed else space.reserve(path, needed)
+        if reason:
+            raise ScratchUnsafe(disk=wanted.disk.target, policy=wanted.disk.error_policy, needed=needed, reason=reason)
+    else:
+        # Best effort: a disk that stops its guest loses nothing when the scratch runs full.
+        space.reserve(path, min(needed, free, tools.options.scratch_cap))
+
+
+def _owner(work: Work) -> tuple[int, int]:
+    """User and group of this guest's QEMU."""
+    return inventory.qemu_owner(work.tools.hypervisor, work.subject.instance.id) or (os.getuid(), os.getgid())
+
+
+def _watch(lease: BackupJob, scratch: list[Path], tools: Tools) -> Arm:
+    return Arm(
+        key=lease.key,
+        kind=ArmKind.ABORT,
+        instance_id=lease.instance_id,
+        run=lease.run,
+        socket=lease.socket,
+        scratch=tuple(map(str, scratch)),
+        cap=tools.options.scratch_cap,
+        reserve=tools.options.scratch_reserve,
+    )
+
+
+def _scratch_of(hold: Hold) -> list[Path]:
+    return [Path(held.scratch) for held in hold.disks if held.scratch]
+
+
+def _length(scratch: Path) -> int:
+    """What QEMU has written to it; the blocks that are reserved for it do not count."""
+    return scratch.stat().st_size if scratch.exists() else 0

@@ -1,0 +1,53 @@
+"""Source `cold`: a running guest is paused for the whole copy, when that is wished; no job of libvirt, no scratch."""
+
+from __future__ import annotations
+
+from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.held import HeldDisk, Hold
+from stillframe.capture.leases import SuspendedGuest
+from stillframe.capture.subject import Subject
+from stillframe.capture.tools import Tools
+from stillframe.capture.work import Work
+from stillframe.errors import InstanceGone, InstantLost
+from stillframe.hypervisor import power
+from stillframe.model import Consistency, DiskKind, Instant, PowerState, now
+
+
+class Cold:
+    """The source for guests that are to stand still."""
+
+    name = "cold"
+    cheap = False  # the guest stands still as long as it is held
+
+    def obstacle(self, subject: Subject, tools: Tools) -> str | None:  # noqa: ARG002 - the source's signature
+        """It is for running guests whose pause is wished."""
+        if not (subject.cold and subject.running):
+            return "nobody asked to pause a running guest"
+        if subject.require_quiesce:
+            return "a guest that is paused cannot be frozen, which is required"
+        network = [wanted.disk.target for wanted in subject.wanted if wanted.disk.top.kind is DiskKind.NETWORK]
+        return f"{', '.join(network)}: not on this host" if network else None
+
+    def hold(self, work: Work) -> Hold:
+        """QEMU writes out all it has when it pauses; from then on the files are at rest."""
+        subject = work.subject
+        assert subject.instance.run is not None  # noqa: S101 - running, see obstacle
+        with work.timeline.step("instant") as step:
+            lease = SuspendedGuest(subject.instance.id, subject.instance.run, f"{work.capture_id}:resume")
+            work.leases.take(lease)
+            work.tools.guard.arm(Arm(lease.key, ArmKind.RESUME, lease.instance_id, lease.run))
+            power.suspend(work.tools.hypervisor, subject.instance.id)
+            step.note("the guest stays paused until its disks are copied")
+        held = tuple(HeldDisk(wanted, files=wanted.disk) for wanted in subject.wanted)
+        return Hold(self.name, Instant(now(), Consistency.CRASH), held, subject.instance.run)
+
+    def check(self, work: Work, hold: Hold) -> None:
+        """Still paused, and still the same run."""
+        instance = work.subject.instance
+        state, reason = power.state(work.tools.hypervisor, instance.id)
+        if state != PowerState.PAUSED or power.run(work.tools.hypervisor, instance.id) != hold.run:
+            raise InstanceGone(instance=instance.id, what=f"did not stay paused ({reason})")
+
+    def resume(self, work: Work, hold: Hold) -> Hold:  # noqa: ARG002
+        """Never: the guard lets the guest go on as soon as the agent dies."""
+        raise InstantLost(reason="the guest was resumed when the agent stopped")

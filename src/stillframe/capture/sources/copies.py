@@ -1,0 +1,55 @@
+"""Copies of disk files that share the disk's blocks: where they can be made, and making them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from stillframe.capture.held import HeldDisk
+from stillframe.capture.leases import OwnFile
+from stillframe.capture.subject import Subject, Wanted
+from stillframe.capture.tools import Tools
+from stillframe.capture.work import Work
+from stillframe.disks import reflink
+from stillframe.errors import WayClosed
+from stillframe.model import Disk, DiskKind, Layer
+
+
+def obstacle_to_copies(subject: Subject, tools: Tools) -> str | None:
+    """Why not every wanted disk can be copied by sharing; None when it can."""
+    for wanted in subject.wanted:
+        _, obstacle = _place(wanted.disk, tools)
+        if obstacle:
+            return f"{wanted.disk.target}: {obstacle}"
+    return None
+
+
+def share(work: Work) -> tuple[HeldDisk, ...]:
+    """A copy of each wanted disk's topmost file, beside the images if possible. Raises WayClosed."""
+    return tuple(_share(work, wanted) for wanted in work.subject.wanted)
+
+
+def _share(work: Work, wanted: Wanted) -> HeldDisk:
+    disk = wanted.disk
+    directory, obstacle = _place(disk, work.tools)
+    if directory is None:
+        raise WayClosed(way="reflink", reason=obstacle)
+    copy = directory / f".{work.capture_id}-{disk.target}.held"
+    work.leases.take(OwnFile(str(copy)))
+    copy.unlink(missing_ok=True)  # of an attempt that was cut off
+    reflink.reflink(Path(disk.top.path), copy)
+    files = replace(disk, chain=(Layer(str(copy), disk.top.format), *disk.chain[1:]))
+    return HeldDisk(wanted, files=files, own=True)
+
+
+def _place(disk: Disk, tools: Tools) -> tuple[Path | None, str]:
+    """The directory for the copy, or why there is none."""
+    if disk.top.kind is not DiskKind.FILE:
+        return None, f"it is a {disk.top.kind.value} disk, not a file"
+    obstacle = "no directory"
+    for directory in (tools.store.path, tools.options.scratch_dir):
+        found = reflink.obstacle(Path(disk.top.path), directory)
+        if found is None:
+            return directory, ""
+        obstacle = f"{directory}: {found}"
+    return None, obstacle

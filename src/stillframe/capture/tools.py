@@ -1,0 +1,22 @@
+"""What a capture works with on its host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillframe.capture.guarding import Guard
+from stillframe.config import Capture as CaptureOptions
+from stillframe.hypervisor.connection import Connection
+from stillframe.images.directory import DirectoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The host's hypervisor, guard, image store and directories."""
+
+    hypervisor: Connection
+    guard: Guard
+    store: DirectoryStore
+    options: CaptureOptions
+    run_dir: Path  # short-lived sockets live below it, each in a directory of its own
