@@ -371,6 +371,12 @@ class PublicationUnknown(StillframeError):
     hint = "Look at the image; if it is not there or not whole, delete it and capture again."
 
 
+class JournalFailed(StillframeError):
+    code, status = "journal-failed", 507
+    sentence = "The agent's journal could not be used ({what}), and without it nothing is begun."
+    hint = "Check the space and the health of the state directory's filesystem."
+
+
 class GuardUnavailable(StillframeError):
     code, status = "guard-unavailable", 503
     sentence = "The guard, which would give the guest back if the agent died, does not answer."
