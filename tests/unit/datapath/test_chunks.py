@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillframe.datapath.allocation import map_of
+from stillframe.datapath.chunks import chunks
+from stillframe.datapath.layout import Data, Metadata, Piece
+from stillframe.datapath.qcow2 import qcow2
+from tests.unit.datapath.fakes import PatternReader, nothing
+
+GAP_AND_LENGTH = st.tuples(st.sampled_from([0, 0, 1, 7, 4096]), st.integers(1, 5000), st.booleans())
+
+
+@given(st.lists(GAP_AND_LENGTH, max_size=20))
+def test_chunks_hold_each_byte_of_each_piece_once_and_cross_no_boundary(shape: list[tuple[int, int, bool]]) -> None:
+    pieces: list[Piece] = []
+    position = 0
+    for number, (gap, length, is_data) in enumerate(shape):
+        position += gap
+        pieces.append(Data(number << 32, position, length) if is_data else Metadata(position, bytes([number]) * length))
+        position += length
+
+    wanted = {piece.target + i: (piece, i) for piece in pieces for i in range(piece.length)}
+    got = {}
+    last = 0
+    for chunk in chunks(pieces, 1024):
+        assert chunk.target >= last
+        last = chunk.target + chunk.length
+        assert chunk.target // 1024 == (last - 1) // 1024
+        for source, at, length in chunk.reads:
+            got.update({chunk.target + at + i: source + i for i in range(length)})
+        for at, data in chunk.metadata:
+            got.update({chunk.target + at + i: data[i] for i in range(len(data))})
+    assert got == {
+        target: piece.source + i if isinstance(piece, Data) else piece.data[i] for target, (piece, i) in wanted.items()
+    }
+
+
+def test_scraps_of_a_fragmented_disk_become_full_chunks() -> None:
+    every_second = [(number * 131072, 65536) for number in range(160)]
+    layout = qcow2(map_of(PatternReader(160 * 131072, every_second), nothing))
+    lengths = [chunk.length for chunk in chunks(layout.pieces(), 1 << 20)]
+    assert lengths[:-1] == [1 << 20] * (len(lengths) - 1)
