@@ -314,12 +314,6 @@ class ServiceStopped(StillframeError):
     hint = "Start the service and capture again."
 
 
-class AgentRestarted(StillframeError):
-    code, status = "agent-restarted", 500
-    sentence = "The agent was restarted while the source was being taken, before the instant was fixed."
-    hint = "Capture again."
-
-
 class HostUnreachable(StillframeError):
     code, status = "host-unreachable", 503
     sentence = "Host {host} has not been heard of since {since}."

@@ -172,7 +172,7 @@ class Job:
         with self._timeline.step("plan") as step:
             subject = look_at(self._kept.order, self._tools)
             choices = planner.plan(subject, self._tools)
-            step.note(f"{choices[0].source.name} + {choices[0].transfer.name}")
+            step.note(f"{choices[0].source.name}+{choices[0].transfer.name}")
             for refusal in choices[0].refused:
                 step.note(f"not {refusal}")
         return self._work(subject), choices[0].source, choices

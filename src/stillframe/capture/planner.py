@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from stillframe.capture.sources import Source
 from stillframe.capture.sources.backup import Backup
@@ -20,12 +21,13 @@ from stillframe.errors import NoWay
 Pair = tuple[Source, Transfer]
 
 # In order of cost: what moves no bytes before what does, what keeps no scratch before what does.
+REFLINK, OFFLINE = Reflink(), Offline()
 PAIRS: tuple[Pair, ...] = (
-    (Reflink(), Clone()),
-    (Reflink(), Directory()),
+    (REFLINK, Clone()),
+    (REFLINK, Directory()),
     (Backup(), Directory()),
-    (Offline(), Clone()),
-    (Offline(), Directory()),
+    (OFFLINE, Clone()),
+    (OFFLINE, Directory()),
 )
 COLD: Pair = (Cold(), Directory())
 
@@ -48,12 +50,16 @@ def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
     """The pairs that can capture this subject, cheapest first; raises NoWay when there is none."""
     choices = []
     refused: list[str] = []
-    for source, transfer in (COLD, *PAIRS) if subject.cold else PAIRS:
-        reason = source.obstacle(subject, tools) or transfer.obstacle(subject, source.name, tools)
-        if reason:
-            refused.append(f"{source.name}+{transfer.name}: {reason}")
-        else:
-            choices.append(Choice(source, transfer, tuple(refused)))
+    for source, pairs in groupby((COLD, *PAIRS) if subject.cold else PAIRS, key=lambda pair: pair[0].name):
+        transfers = list(pairs)
+        if reason := transfers[0][0].obstacle(subject, tools):
+            refused.append(f"{source}: {reason}")
+            continue
+        for holder, transfer in transfers:
+            if reason := transfer.obstacle(subject, source, tools):
+                refused.append(f"{source}+{transfer.name}: {reason}")
+            else:
+                choices.append(Choice(holder, transfer, tuple(refused)))
     if not choices:
         disks = ", ".join(wanted.disk.target for wanted in subject.wanted)
         raise NoWay(disk=disks, instance=subject.instance.id, reasons="; ".join(refused))

@@ -52,7 +52,7 @@ class Backup:
             scratch = _make_scratch(work)
             socket = work.socket_path()
             os.chown(socket.parent, *_owner(work))
-            step.note(f"scratch of at most {tools.options.scratch_cap} bytes in {tools.options.scratch_dir}")
+            step.note(f"scratch of at most {tools.options.scratch_cap >> 20} MiB")
         quiesce.trim(work)
         lease = BackupJob(subject.instance.id, subject.instance.run, str(socket), f"{work.capture_id}:backup")
         work.leases.take(lease)
@@ -127,7 +127,9 @@ def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
     needed = chain.allocated(wanted.disk)
     free = space.free(path.parent) - tools.options.scratch_reserve
     if free <= 0:
-        raise NoSpace(what=f"scratch directory {path.parent}", needed=tools.options.scratch_reserve, free=max(free, 0))
+        raise NoSpace(
+            what="scratch directory", needed=tools.options.scratch_reserve, free=max(free, 0), operator=str(path.parent)
+        )
     if wanted.disk.error_policy in TELLS_THE_GUEST:
         reason = f"only {free} bytes are free" if free < needed else space.reserve(path, needed)
         if reason:

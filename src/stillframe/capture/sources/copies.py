@@ -46,10 +46,10 @@ def _place(disk: Disk, tools: Tools) -> tuple[Path | None, str]:
     """The directory for the copy, or why there is none."""
     if disk.top.kind is not DiskKind.FILE:
         return None, f"it is a {disk.top.kind.value} disk, not a file"
-    obstacle = "no directory"
-    for directory in (tools.store.path, tools.options.scratch_dir):
+    obstacles = []
+    for what, directory in (("images", tools.store.path), ("scratch", tools.options.scratch_dir)):
         found = reflink.obstacle(Path(disk.top.path), directory)
         if found is None:
             return directory, ""
-        obstacle = f"{directory}: {found}"
-    return None, obstacle
+        obstacles.append(f"in the {what} directory, {found}")
+    return None, "; ".join(obstacles)

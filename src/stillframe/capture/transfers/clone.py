@@ -35,7 +35,7 @@ class Clone:
                 return f"{disk.target} is {disk.top.format}, and the image is to be {wanted.disk_format}"
             obstacle = reflink.obstacle(Path(disk.top.path), tools.store.path)
             if obstacle:
-                return f"{tools.store.path}: {obstacle}"
+                return f"in the images directory, {obstacle}"
         return None
 
     def run(self, work: Work, hold: Hold) -> tuple[ImageResult, ...]:

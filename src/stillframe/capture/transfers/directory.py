@@ -48,7 +48,9 @@ def _transfer(work: Work, held: HeldDisk) -> ImageResult:
     with _reader(work, held) as reader:
         with work.timeline.step(f"map {wanted.disk.target}") as step:
             layout = LAYOUTS[wanted.disk_format](map_of(reader, control.check))
-            step.note(f"{layout.virtual_size} bytes of disk, {layout.length - layout.hole_bytes} to write")
+            step.note(
+                f"{layout.virtual_size >> 20} MiB of disk, {layout.length - layout.hole_bytes >> 20} MiB to write"
+            )
             if wanted.disk_format == "raw":
                 refuse_disguise(reading.read(reader, 0, inspection.HEAD, control.check), "raw")
             _check_room(layout, work.tools)
@@ -91,4 +93,4 @@ def _reader(work: Work, held: HeldDisk) -> Iterator[NbdReader]:
 def _check_room(layout: Layout, tools: Tools) -> None:
     needed, free = layout.length - layout.hole_bytes, tools.store.free()
     if needed > free:
-        raise NoSpace(what=f"image directory {tools.store.path}", needed=needed, free=free)
+        raise NoSpace(what="image directory", needed=needed, free=free, operator=str(tools.store.path))

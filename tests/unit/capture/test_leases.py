@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from stillframe.capture import leases
+from stillframe.capture.leases import HalfImage, Leases, OwnFile, SocketDirectory, decode, encode
+from stillframe.capture.tools import Tools
+from stillframe.errors import JournalFailed, NoSpace
+
+NO_TOOLS = cast("Tools", None)
+
+
+class Paper:
+    """A ledger that remembers in what order it was written to, and can refuse."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, tuple[str, str, str]] = {}
+        self.refuses = False
+        self._next = 0
+
+    def lease(self, capture_id: str, kind: str, reference: str) -> int:
+        self._next += 1
+        self.rows[self._next] = (capture_id, kind, reference)
+        return self._next
+
+    def leased(self, capture_id: str) -> list[tuple[int, str, str]]:
+        return [(number, kind, text) for number, (owner, kind, text) in self.rows.items() if owner == capture_id]
+
+    def returned(self, number: int) -> None:
+        if self.refuses:
+            raise JournalFailed(what="write")
+        del self.rows[number]
+
+
+@dataclass(frozen=True, slots=True)
+class Stubborn:
+    """A thing that cannot be given back until `allowed` says so."""
+
+    name: str
+
+    def release(self, tools: Tools) -> None:
+        if self.name not in allowed:
+            raise NoSpace(what=self.name, needed=1, free=0)
+        given_back.append(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+allowed: set[str] = set()
+given_back: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(leases.KINDS, "Stubborn", Stubborn)
+    allowed.clear()
+    given_back.clear()
+
+
+def test_a_lease_is_written_before_it_is_taken_and_removed_after_it_is_given_back(tmp_path: Path) -> None:
+    paper = Paper()
+    held = Leases("c", paper, NO_TOOLS)
+    lease = OwnFile(str(tmp_path / "scratch"))
+    held.take(lease)
+    assert paper.leased("c") == [(1, *encode(lease))]
+    (tmp_path / "scratch").write_bytes(b"x")
+    held.give_back(lease)
+    assert not (tmp_path / "scratch").exists()
+    assert paper.rows == {}
+
+
+@pytest.mark.parametrize("lease", [OwnFile("/a"), SocketDirectory("/b"), HalfImage("c")])
+def test_a_lease_comes_back_from_the_journal_as_it_was(lease: Any) -> None:
+    assert decode(*encode(lease)) == lease
+
+
+def test_giving_back_what_was_never_taken_is_fine(tmp_path: Path) -> None:
+    held = Leases("c", Paper(), NO_TOOLS)
+    held.take(OwnFile(str(tmp_path / "never")))
+    held.take(SocketDirectory(str(tmp_path / "neither")))
+    assert held.give_back_all() == ()
+
+
+def test_everything_is_given_back_newest_first_after_a_restart_too() -> None:
+    paper = Paper()
+    for name in ("first", "second", "third"):
+        Leases("c", paper, NO_TOOLS).take(Stubborn(name))
+        allowed.add(name)
+    assert Leases("c", paper, NO_TOOLS).give_back_all() == ()
+    assert given_back == ["third", "second", "first"]
+    assert paper.rows == {}
+
+
+def test_one_that_cannot_be_given_back_keeps_neither_the_others_nor_itself_from_a_later_try() -> None:
+    paper = Paper()
+    held = Leases("c", paper, NO_TOOLS)
+    for name in ("first", "stuck", "third"):
+        held.take(Stubborn(name))
+    allowed.update(("first", "third"))
+    assert held.give_back_all() == ("stuck: The stuck has too little room: 1 bytes needed, 0 free.",)
+    assert given_back == ["third", "first"]
+    assert len(paper.rows) == 1
+    allowed.add("stuck")
+    assert held.give_back_all() == ()
+    assert paper.rows == {}
+
+
+def test_a_journal_that_cannot_be_written_keeps_nothing_from_being_given_back() -> None:
+    paper = Paper()
+    held = Leases("c", paper, NO_TOOLS)
+    held.take(Stubborn("first"))
+    held.take(Stubborn("second"))
+    allowed.update(("first", "second"))
+    paper.refuses = True
+    held.give_back_all()
+    assert given_back == ["second", "first"]
+
+
+def test_what_holds_the_instant_can_be_kept_while_the_rest_is_given_back(tmp_path: Path) -> None:
+    paper = Paper()
+    held = Leases("c", paper, NO_TOOLS)
+    held.take(OwnFile(str(tmp_path / "scratch")))
+    held.take(SocketDirectory(str(tmp_path / "sockets")))
+    assert held.give_back_all(but=(OwnFile,)) == ()
+    assert [kind for _, kind, _ in paper.leased("c")] == ["OwnFile"]
+
+
+def test_another_captures_leases_are_left_alone() -> None:
+    paper = Paper()
+    Leases("a", paper, NO_TOOLS).take(Stubborn("of a"))
+    allowed.add("of a")
+    assert Leases("b", paper, NO_TOOLS).give_back_all() == ()
+    assert given_back == []

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from lab.wait import until
+from stillframe.capture.slots import Slots
+from stillframe.errors import CaptureCancelled
+
+
+def nothing() -> None:
+    pass
+
+
+def in_thread(target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_turns_come_in_the_order_they_were_asked_for() -> None:
+    slots = Slots(1)
+    order: list[int] = []
+    asked: list[int] = []
+
+    def wait(number: int) -> None:
+        asked.append(number)
+        with slots.turn(nothing):
+            order.append(number)
+
+    with slots.turn(nothing):
+        threads = [_queued(slots, partial(wait, number), number) for number in range(5)]
+        assert order == []
+    for thread in threads:
+        thread.join(5)
+    assert order == asked
+
+
+def _queued(slots: Slots, target: Callable[[], None], before: int) -> threading.Thread:
+    thread = in_thread(target)
+    until(lambda: len(slots._queue) == before + 1, 5, "the next in the queue")
+    return thread
+
+
+def test_as_many_as_there_are_slots_run_at_once() -> None:
+    slots = Slots(2)
+    with slots.turn(nothing), slots.turn(nothing):
+        late = threading.Event()
+        thread = in_thread(lambda: _enter(slots, late))
+        until(lambda: len(slots._queue) == 1, 5, "the third in the queue")
+        assert not late.is_set()
+    thread.join(5)
+    assert late.is_set()
+
+
+def _enter(slots: Slots, entered: threading.Event) -> None:
+    with slots.turn(nothing):
+        entered.set()
+
+
+def test_who_is_cancelled_leaves_the_queue_to_the_others() -> None:
+    slots = Slots(1)
+
+    def cancelled() -> None:
+        raise CaptureCancelled
+
+    with slots.turn(nothing), pytest.raises(CaptureCancelled), slots.turn(cancelled):
+        pass
+    with slots.turn(cancelled):
+        pass  # the slot is free and nobody is before us: no look at the cancel is needed
