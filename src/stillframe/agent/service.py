@@ -117,10 +117,11 @@ class AgentService:
         wanted = {order.capture_id: order for order in orders.orders}
         for capture_id in orders.recorded:
             self._forget(capture_id)
-        for capture_id, job in self._jobs.items():
+        for capture_id, job in list(self._jobs.items()):
             order = wanted.get(capture_id)
             if order is None:
                 job.cancel(Superseded(reason="nobody wants it any more").fault)
+                self._forget(capture_id)
             elif order.cancel:
                 job.cancel(order.cancel)
         for capture_id, order in wanted.items():
@@ -152,7 +153,7 @@ class AgentService:
         thread.start()
 
     def _forget(self, capture_id: str) -> None:
-        """Its end is recorded; one that still gives something back is forgotten at a later heartbeat."""
+        """Nobody needs to hear of it again; one that still runs, or gives back, is forgotten at a later heartbeat."""
         thread = self._threads.get(capture_id)
         if thread is None or thread.is_alive():
             return

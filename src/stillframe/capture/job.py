@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -149,13 +149,13 @@ class Job:
         """Source, turn, transfer, commit, publication. A cheap source is taken before the turn comes."""
         with ExitStack() as stack:
             work, source, choices = self._resumed() or self._planned()
-            if not (source.cheap or self._kept.hold):
-                stack.enter_context(self._slots.turn(self._control.check))
             hold = self._kept.hold
+            if not (source.cheap or hold) and stack.enter_context(self._turn()):
+                work, source, choices = self._planned()  # the instance may be another one after the wait
             if hold is None:
-                work, source, hold, choices = self._held(work, choices)
+                work, source, hold = self._held(work, choices)
                 if source.cheap:
-                    stack.enter_context(self._slots.turn(self._control.check))
+                    stack.enter_context(self._turn())
             with watched(work, source, hold):
                 results = self._transferred(work, source, hold, choices)
             self._commit(work, source, hold, results)
@@ -164,11 +164,13 @@ class Job:
                 publication.publish(work, results)
         return results
 
+    def _turn(self) -> AbstractContextManager[bool]:
+        return self._slots.turn(self._control.check)
+
     def _planned(self) -> tuple[Work, Source, tuple[planner.Choice, ...]]:
         reported = self._kept.order.instant
         if reported and not self._tools.options.allow_new_instant:
             raise InstantLost(reason=f"what held the state of {reported.captured_at} is not in this host's journal")
-        self._enter(Phase.HOLDING)
         with self._timeline.step("plan") as step:
             subject = look_at(self._kept.order, self._tools)
             choices = planner.plan(subject, self._tools)
@@ -177,23 +179,26 @@ class Job:
                 step.note(f"not {refusal}")
         return self._work(subject), choices[0].source, choices
 
-    def _held(
-        self, work: Work, choices: tuple[planner.Choice, ...]
-    ) -> tuple[Work, Source, Hold, tuple[planner.Choice, ...]]:
+    def _held(self, work: Work, choices: tuple[planner.Choice, ...]) -> tuple[Work, Source, Hold]:
         """The instant, by the first source that gives it."""
+        self._enter(Phase.HOLDING)
+        closed: set[str] = set()
         for choice in choices:
             self._control.check()
+            if choice.source.name in closed:
+                continue
             try:
                 hold = choice.source.hold(work)
             except WayClosed as error:
                 self._timeline.event("way closed", error.fault.message)
                 self._leases.give_back_all()
+                closed.add(choice.source.name)
                 continue
             way = Way(choice.source.name, choice.transfer.name, choice.refused)
             self._keep(replace(self._kept, subject=work.subject, hold=hold, way=way, steps=self._timeline.steps()))
             self._enter(Phase.HELD)
-            return work, choice.source, hold, choices
-        raise WayClosed(way="every way", reason="none of them worked out; the timeline tells why")
+            return work, choice.source, hold
+        raise WayClosed(way="of every kind", reason="none of them worked out; the timeline tells why")
 
     def _resumed(self) -> tuple[Work, Source, tuple[planner.Choice, ...]] | None:
         """After a restart: on from the same instant, or None when there was none yet. Raises InstantLost."""

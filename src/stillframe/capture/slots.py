@@ -19,21 +19,23 @@ class Slots:
         self._condition = threading.Condition()
 
     @contextmanager
-    def turn(self, check: Callable[[], None]) -> Iterator[None]:
-        """Waits for a slot and holds it in here; `check` may raise to leave the queue."""
+    def turn(self, check: Callable[[], None]) -> Iterator[bool]:
+        """Waits for a slot and holds it in here; yields whether it waited. `check` may raise to leave the queue."""
         me = object()
+        waited = False
         with self._condition:
             self._queue.append(me)
             try:
                 while not (self._free and self._queue[0] is me):
                     check()
+                    waited = True
                     self._condition.wait(POLL)
                 self._free -= 1
             finally:
                 self._queue.remove(me)
                 self._condition.notify_all()
         try:
-            yield
+            yield waited
         finally:
             with self._condition:
                 self._free += 1
