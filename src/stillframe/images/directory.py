@@ -81,14 +81,16 @@ class DirectoryStore:
     def publish(self, image: Image) -> None:
         """Makes the part an image: all durable, data before record, nothing replaced. Doing it again is fine.
 
-        `image` needs its size, disk_format and what `record.same` compares. Raises ImageExists, WriteFailed.
+        `image` needs its size, disk_format and what `record.same` compares. Raises ImageExists, WriteFailed, and
+        ImageNotFound when a published image is deleted meanwhile.
         """
         part, data, final = self.part(image.id), self._data(image), self._record(image.id)
         try:
-            if not final.exists():
+            published = final.exists()
+            if not published:  # before the lock: this may take seconds
                 _make_durable(part if part.exists() else data, image.size)
             with self._alone():
-                if final.exists():
+                if published or final.exists():
                     self._expect_same(image)
                 else:
                     self._place_data(image, part, data)
@@ -110,6 +112,7 @@ class DirectoryStore:
                 if not part.samefile(data):
                     raise ImageExists(image=image.id, operator=str(data)) from None
             part.unlink()
+        data.stat()  # nothing is said to be there that is not
         self._sync()
 
     def _clear(self, part: Path) -> None:
