@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from stillframe.controller import decisions, views
 from stillframe.controller.database import Database
+from stillframe.controller.paging import page
+from stillframe.controller.schema import AnyRow, captures, instances
+from stillframe.errors import (
+    CaptureCancelled,
+    CaptureEnded,
+    CaptureNotFound,
+    ImageNotFound,
+    InstanceNotFound,
+    WrongState,
+)
 from stillframe.messaging.contract import AgentApi
-from stillframe.model import Capture, CaptureStatus, Image, ImageRequest, Wishes
+from stillframe.model import Capture, CaptureStatus, Image, ImageRequest, Phase, VmState, Wishes, now
+
+CAPTURABLE = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED)
+_KEYS = ((captures.c.created_at, True), (captures.c.id, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +67,31 @@ class Captures:
 
         Raises InstanceNotFound, or WrongState when the instance's vm_state or task_state does not allow it.
         """
-        raise NotImplementedError
+        with self._db.write() as connection:
+            instance = _take_task_state(connection, request)
+            row = _record(connection, request, instance)
+        self._agents.wake(row.host)
+        return views.capture(row)
 
     def cancel(self, capture_id: str, project: str | None) -> Capture:
         """Ends a capture that no agent has begun, has any other stopped; asking again changes nothing.
 
         Raises CaptureNotFound, or CaptureEnded when it has ended otherwise or is being published.
         """
-        raise NotImplementedError
+        with self._db.write() as connection:
+            _row(connection, capture_id, project)
+            told = decisions.cancel(connection, capture_id, CaptureCancelled().fault, now())
+            row = _row(connection, capture_id, project)
+        if told:
+            self._agents.wake(row.host)
+        elif row.status not in (CaptureStatus.RUNNING, CaptureStatus.CANCELLED):
+            raise CaptureEnded(capture=capture_id, state=row.status)
+        return views.capture(row)
 
     def get(self, capture_id: str, project: str | None) -> Capture:
         """The capture, if its instance is of this project (None: of any); raises CaptureNotFound."""
-        raise NotImplementedError
+        with self._db.read() as connection:
+            return views.capture(_row(connection, capture_id, project))
 
     def list(
         self,
@@ -75,20 +105,113 @@ class Captures:
         Also what os-instance-actions is made of (`server_id`, and `request_id` for one of them), after the instance is
         gone too. Raises BadRequest for a marker that is not a capture of the project.
         """
-        raise NotImplementedError
+        with self._db.read() as connection:
+            rows = page(connection, captures, _KEYS, (_visible(project), _wanted(filters)), limit=limit, marker=marker)
+        return [views.capture(row) for row in rows]
 
     def of_image(self, image_id: str, project: str | None) -> Capture:
-        """The capture not ended that is making this image; raises ImageNotFound."""
-        raise NotImplementedError
+        """The capture not ended that is making this image for this project (None: any); raises ImageNotFound."""
+        return self._making(image_id, project)[0]
 
     def pending_image(self, image_id: str, project: str | None) -> Image:
         """An image that is being made, as queued or saving; raises ImageNotFound."""
-        raise NotImplementedError
+        return views.pending_image(*self._making(image_id, project))
 
     def pending_images(self, project: str | None) -> tuple[Image, ...]:
         """All images that are being made, newest first. As many as captures not ended: at most one an instance."""
-        raise NotImplementedError
+        return tuple(views.pending_image(capture, image) for capture, image in self._all_making(project))
 
     def counts(self) -> dict[CaptureStatus, int]:
         """How many captures stand where; every status has its number."""
-        raise NotImplementedError
+        query = select(captures.c.status, func.count()).group_by(captures.c.status)
+        with self._db.read() as connection:
+            counted = dict(connection.execute(query).all())
+        return {status: counted.get(status, 0) for status in CaptureStatus}
+
+    def _making(self, image_id: str, project: str | None) -> tuple[Capture, ImageRequest]:
+        for capture, image in self._all_making(project):
+            if image.id == image_id:
+                return capture, image
+        raise ImageNotFound(image=image_id)
+
+    def _all_making(self, project: str | None) -> Iterator[tuple[Capture, ImageRequest]]:
+        query = select(captures).where(captures.c.status.in_(decisions.OPEN))
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(captures.c.created_at.desc(), captures.c.id.desc())).all()
+        for capture in map(views.capture, rows):
+            for image in capture.images:
+                if project in (None, views.owner(capture, image)):
+                    yield capture, image
+
+
+def _take_task_state(connection: Connection, request: CaptureRequest) -> AnyRow:
+    """The instance's row, once its task_state is ours."""
+    c = instances.c
+    mine = [c.id == request.instance_id] + ([] if request.project is None else [c.project_id == request.project])
+    taken = connection.execute(
+        update(instances)
+        .where(*mine, c.task_state.is_(None), c.vm_state.in_(CAPTURABLE))
+        .values(
+            task_state=decisions.task_state(request.kind, Phase.WAITING),
+            capture_id=request.images[0].id,
+            updated_at=now(),
+        )
+    ).rowcount
+    row = connection.execute(select(instances).where(*mine)).one_or_none()
+    if row is None:
+        raise InstanceNotFound(instance=request.instance_id)
+    if not taken:
+        wrong = ("task_state", row.task_state) if row.vm_state in CAPTURABLE else ("vm_state", row.vm_state)
+        raise WrongState(action=request.action, instance=row.id, attribute=wrong[0], value=wrong[1])
+    return row
+
+
+def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -> AnyRow:
+    """The new capture's row."""
+    accepted_at = now()
+    connection.execute(
+        insert(captures).values(
+            id=request.images[0].id,
+            instance_id=instance.id,
+            host=instance.host,
+            project_id=instance.project_id,
+            user_id=request.user_id,
+            request_id=request.request_id,
+            name=request.name,
+            kind=request.kind,
+            backup_type=request.backup_type,
+            rotation=request.rotation,
+            rotated=True,
+            retired=False,
+            status=CaptureStatus.PENDING,
+            phase=Phase.WAITING,
+            attempt=0,
+            created_at=accepted_at,
+            updated_at=accepted_at,
+            images=request.images,
+            wishes=request.wishes,
+        )
+    )
+    return _row(connection, request.images[0].id, None)
+
+
+def _row(connection: Connection, capture_id: str, project: str | None) -> AnyRow:
+    row = connection.execute(select(captures).where(captures.c.id == capture_id, *_visible(project))).one_or_none()
+    if row is None:
+        raise CaptureNotFound(capture=capture_id)
+    return row
+
+
+def _visible(project: str | None) -> list[ColumnElement[bool]]:
+    return [] if project is None else [captures.c.project_id == project]
+
+
+def _wanted(filters: CaptureFilters) -> list[ColumnElement[bool]]:
+    c = captures.c
+    return [
+        *([c.instance_id == filters.server_id] if filters.server_id is not None else []),
+        *([c.status.in_(filters.statuses)] if filters.statuses is not None else []),
+        *([c.request_id == filters.request_id] if filters.request_id is not None else []),
+        *([c.updated_at >= filters.changed_since] if filters.changed_since is not None else []),
+        *([c.updated_at <= filters.changed_before] if filters.changed_before is not None else []),
+    ]

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
 from stillframe import config
+from stillframe.controller import decisions, inventory, views
 from stillframe.controller.database import Database
-from stillframe.messaging.contract import HostReport, Orders
+from stillframe.controller.paging import chunks
+from stillframe.controller.schema import AnyRow, captures, hosts
+from stillframe.errors import Superseded
+from stillframe.messaging.contract import CaptureReport, HostReport, Order, Orders
+from stillframe.model import CaptureStatus, Phase, now
 
 
 class ControllerEndpoint:
@@ -15,13 +26,113 @@ class ControllerEndpoint:
         self._settings = settings
 
     def heartbeat(self, report: HostReport) -> Orders:
-        """See ControllerApi."""
-        raise NotImplementedError
+        """See ControllerApi. A late report, of this run or of the one before, changes nothing."""
+        with self._db.write() as connection:
+            if not _heard(connection, report, now()):
+                return Orders(orders=_orders(connection, report.host)) if _current(connection, report) else Orders()
+            recorded = _note_all(connection, report, now())
+            _end_unheld(connection, report, now())
+            send_inventory = _note_inventory(connection, report, now())
+            return Orders(_orders(connection, report.host), recorded, send_inventory)
 
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """See ControllerApi."""
-        raise NotImplementedError
+        with self._db.write() as connection:
+            token = decisions.begin(connection, capture_id, host, agent_run, now())
+            reason = "" if token else decisions.refusal(connection, capture_id, agent_run, now())
+        if token is None:
+            raise Superseded(reason=reason)
+        return token
 
     def commit(self, capture_id: str, attempt: str) -> None:
         """See ControllerApi."""
-        raise NotImplementedError
+        with self._db.write() as connection:
+            granted = decisions.commit(connection, capture_id, attempt, now())
+            reason = "" if granted else decisions.refusal(connection, capture_id, None, now())
+        if not granted:
+            raise Superseded(reason=reason)
+
+
+def _heard(connection: Connection, report: HostReport, at: datetime) -> bool:
+    """Notes that the host lives; False when the report is older than what is known already."""
+    c = hosts.c
+    seen = {"last_seen": at, "lost": False, "sequence": report.sequence}
+    row = connection.execute(select(hosts).where(c.name == report.host).with_for_update()).one_or_none()
+    if row is None:
+        connection.execute(insert(hosts).values(name=report.host, agent_run=report.agent_run, **seen))
+        return True
+    mine = update(hosts).where(c.name == report.host)
+    if row.agent_run != report.agent_run:
+        if report.agent_run == row.previous_run:
+            return False
+        connection.execute(mine.values(agent_run=report.agent_run, previous_run=row.agent_run, **seen))
+        return True
+    if report.sequence and report.sequence <= row.sequence:
+        return False
+    connection.execute(mine.values(**seen))
+    return True
+
+
+def _current(connection: Connection, report: HostReport) -> bool:
+    return connection.scalar(select(hosts.c.agent_run).where(hosts.c.name == report.host)) == report.agent_run
+
+
+def _note_all(connection: Connection, report: HostReport, at: datetime) -> tuple[str, ...]:
+    """Takes note of every capture in the report; ids of those whose end is recorded, or can be nowhere any more."""
+    told = {capture.capture_id: capture for capture in report.captures}
+    rows = {row.id: row for some in chunks(sorted(told)) for row in _rows(connection, some)}
+    return tuple(id_ for id_, capture in told.items() if _note(connection, rows.get(id_), report.host, capture, at))
+
+
+def _end_unheld(connection: Connection, report: HostReport, at: datetime) -> None:
+    """What is to stop and is in nobody's hands any more, as when the agent's journal was lost, has ended."""
+    told = {capture.capture_id for capture in report.captures}
+    for row in _open(connection, report.host):
+        if row.cancel is not None and row.id not in told:
+            decisions.fail(connection, row, row.cancel, at)
+
+
+def _note(connection: Connection, row: AnyRow | None, host: str, told: CaptureReport, at: datetime) -> bool:
+    if row is None or row.host != host:
+        return told.phase is Phase.ENDED
+    if not CaptureStatus(row.status).final:
+        return decisions.note(connection, row, told, at)
+    if told.phase is Phase.ENDED:
+        _note_aftermath(connection, row, told)
+    return told.phase is Phase.ENDED
+
+
+def _note_aftermath(connection: Connection, row: AnyRow, told: CaptureReport) -> None:
+    """After the end only the giving back goes on: it is shown, and nothing else can change."""
+    before = row.report or replace(told, images=(), way=None, instant=None)
+    after = replace(before, steps=told.steps, held=told.held)
+    if told.attempt == (row.token or "") and after != row.report:
+        connection.execute(update(captures).where(captures.c.id == row.id).values(report=after))
+
+
+def _note_inventory(connection: Connection, report: HostReport, at: datetime) -> bool:
+    """Applies the inventory if there is news; True when there is and the report does not have it."""
+    if report.inventory_digest is None:
+        return False
+    mine = hosts.c.name == report.host
+    if connection.scalar(select(hosts.c.inventory_digest).where(mine)) == report.inventory_digest:
+        return False
+    if report.inventory is None:
+        return True
+    inventory.apply(connection, report.host, report.inventory, at)
+    connection.execute(update(hosts).where(mine).values(inventory_digest=report.inventory_digest))
+    return False
+
+
+def _orders(connection: Connection, host: str) -> tuple[Order, ...]:
+    return tuple(views.order(row) for row in _open(connection, host))
+
+
+def _open(connection: Connection, host: str) -> Iterable[AnyRow]:
+    """The host's captures that have not ended, oldest first."""
+    query = select(captures).where(captures.c.host == host, captures.c.status.in_(decisions.OPEN))
+    return connection.execute(query.order_by(captures.c.created_at, captures.c.id)).all()
+
+
+def _rows(connection: Connection, ids: Iterable[str]) -> Iterable[AnyRow]:
+    return connection.execute(select(captures).where(captures.c.id.in_(ids)))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
+from stillframe.controller import views
 from stillframe.controller.database import Database
+from stillframe.controller.schema import hosts
 from stillframe.model import Host
 
 
@@ -14,4 +18,5 @@ class Hosts:
 
     def list(self) -> list[Host]:
         """Every host, by name."""
-        raise NotImplementedError
+        with self._db.read() as connection:
+            return [views.host(row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, and_, delete, not_, select, update
 
 from stillframe import config
+from stillframe.controller import decisions
 from stillframe.controller.database import Database
+from stillframe.controller.inventory import ask_again
+from stillframe.controller.paging import CHUNK, chunks
+from stillframe.controller.schema import AnyRow, captures, hosts, instances, sightings
+from stillframe.controller.watch import Watch
+from stillframe.errors import HostUnreachable, InstanceGone, PublicationUnknown
 from stillframe.messaging.contract import AgentApi
+from stillframe.model import CaptureStatus
+
+# A commit that was granted cannot be taken back, so a lost host gets this many times longer to tell how it went.
+PUBLISHING_PATIENCE = 10
+
+_MOST_BATCHES = 20  # of old records deleted in one run: the rest can wait for the next
+
+_UNDECIDED = (CaptureStatus.PENDING, CaptureStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +55,117 @@ class Reconciler:
         self._db = db
         self._settings = settings
         self._agents = agents
-        self._clock = clock
+        self._silence = Watch(clock)
+        self._absence = Watch(clock)
 
     def run_once(self, now: datetime) -> Reconciled:
-        """One look at everything, in bounded batches; `now` only tells which finished captures are old."""
-        raise NotImplementedError
+        """One look at everything, in bounded batches; `now` is for records and for the age of finished captures."""
+        lost, ended = self._lose_hosts(now)
+        gone = self._remove_instances(now)
+        return Reconciled(lost, ended, gone, self._prune(now))
+
+    def _lose_hosts(self, now: datetime) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        with self._db.read() as connection:
+            rows = connection.execute(select(hosts)).all()
+        silence = self._silence.unchanged((row.name, (row.agent_run, row.sequence, row.last_seen)) for row in rows)
+        lost: list[str] = []
+        ended: list[str] = []
+        for row in rows:
+            if silence[row.name] < self._settings.host_timeout:
+                continue
+            lost += self._lose(row)
+            ended += self._end_captures(row, silence[row.name], now)
+        return tuple(lost), tuple(ended)
+
+    def _lose(self, host: AnyRow) -> list[str]:
+        """Notes that the host is lost; its instances go to any host that reports them as well."""
+        if host.lost:
+            return []
+        with self._db.write() as connection:
+            silent = update(hosts).where(hosts.c.name == host.name, hosts.c.last_seen == host.last_seen)
+            if not connection.execute(silent.values(lost=True)).rowcount:
+                return []
+            own = select(instances.c.id).join(sightings, sightings.c.instance_id == instances.c.id)
+            ask_again(connection, connection.scalars(own.where(instances.c.host == host.name)).all())
+        return [host.name]
+
+    def _end_captures(self, host: AnyRow, silence: float, now: datetime) -> Iterator[str]:
+        with self._db.read() as connection:
+            open_ = select(captures.c.id).where(captures.c.host == host.name, captures.c.status.in_(decisions.OPEN))
+            ids = connection.scalars(open_.order_by(captures.c.id)).all()
+        patient = silence < self._settings.host_timeout * PUBLISHING_PATIENCE
+        for some in chunks(ids):
+            with self._db.write() as connection:
+                if _is_lost(connection, host):
+                    yield from [id_ for id_ in some if _end_lost(connection, id_, host, patient=patient, now=now)]
+
+    def _remove_instances(self, now: datetime) -> tuple[str, ...]:
+        """Instances missing for too long are deleted ones: their captures are stopped first, then they go."""
+        missing = select(instances.c.id, instances.c.host, instances.c.missing_since, instances.c.capture_id)
+        connected = instances.c.host.not_in(select(hosts.c.name).where(hosts.c.lost))
+        with self._db.read() as connection:
+            rows = connection.execute(missing.where(instances.c.missing_since.is_not(None), connected)).all()
+        absence = self._absence.unchanged((row.id, row.missing_since) for row in rows)
+        over = [row for row in rows if absence[row.id] >= self._settings.gone_grace]
+        gone: list[str] = []
+        for start in range(0, len(over), CHUNK):
+            some = over[start : start + CHUNK]
+            with self._db.write() as connection:
+                told = [row.host for row in some if _stop_capture_of_gone(connection, row, now)]
+                gone += [row.id for row in some if _remove(connection, row)]
+            for host in set(told):
+                self._agents.wake(host)
+        return tuple(gone)
+
+    def _prune(self, now: datetime) -> int:
+        """Forgets old captures, but not backups that a rotation still has to count."""
+        c = captures.c
+        counted = and_(
+            c.kind == "backup",
+            c.status == CaptureStatus.COMPLETED,
+            not_(c.retired),
+            c.instance_id.in_(select(instances.c.id)),
+        )
+        old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(counted))
+        pruned = 0
+        for _ in range(_MOST_BATCHES):
+            with self._db.write() as connection:
+                ids = connection.scalars(old.limit(CHUNK)).all()
+                if ids:
+                    pruned += connection.execute(delete(captures).where(c.id.in_(ids))).rowcount
+            if len(ids) < CHUNK:
+                break
+        return pruned
+
+
+def _is_lost(connection: Connection, host: AnyRow) -> bool:
+    same = select(hosts.c.lost).where(hosts.c.name == host.name, hosts.c.last_seen == host.last_seen)
+    return bool(connection.scalar(same.with_for_update()))
+
+
+def _end_lost(connection: Connection, capture_id: str, host: AnyRow, *, patient: bool, now: datetime) -> bool:
+    row = decisions.row_of(connection, capture_id)
+    if row is None or CaptureStatus(row.status).final:
+        return False
+    if row.status in _UNDECIDED:
+        why = HostUnreachable(host=host.name, since=host.last_seen.isoformat(timespec="seconds")).fault
+        return decisions.fail(connection, row, why, now)
+    if patient:
+        return False
+    reason = f"host {host.name} was lost while it was publishing"
+    return decisions.fail(connection, row, PublicationUnknown(reason=reason).fault, now)
+
+
+def _stop_capture_of_gone(connection: Connection, instance: AnyRow, now: datetime) -> bool:
+    """True when the capture's host is to hear of it."""
+    if instance.capture_id is None:
+        return False
+    why = InstanceGone(instance=instance.id, what="was deleted").fault
+    return decisions.cancel(connection, instance.capture_id, why, now)
+
+
+def _remove(connection: Connection, instance: AnyRow) -> bool:
+    """Removes the row, unless the instance came back or a capture still holds it."""
+    c = instances.c
+    same = delete(instances).where(c.id == instance.id, c.missing_since == instance.missing_since)
+    return connection.execute(same.where(c.capture_id.is_(None))).rowcount == 1

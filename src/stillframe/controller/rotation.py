@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sqlalchemy import not_, select, update
+
 from stillframe.controller.database import Database
+from stillframe.controller.schema import AnyRow, captures
+from stillframe.model import CaptureStatus
 
 
 class Shelf(Protocol):
@@ -18,7 +22,7 @@ class Shelf(Protocol):
 
 
 class Rotation:
-    """Deletes the oldest images of an instance and backup type beyond the rotation of the newest finished backup."""
+    """Deletes the oldest images of an instance and backup type beyond what each finished backup asked to keep."""
 
     def __init__(self, db: Database, shelf: Shelf) -> None:
         self._db = db
@@ -30,4 +34,45 @@ class Rotation:
         Only finished backups count, and of those only the ones whose image is still there. What a crash interrupts
         is done by the next run.
         """
-        raise NotImplementedError
+        c = captures.c
+        due = select(captures).where(c.kind == "backup", not_(c.rotated)).order_by(c.created_at, c.id)
+        with self._db.read() as connection:
+            backups = connection.execute(due).all()
+        return tuple(image for backup in backups for image in self._rotate(backup))
+
+    def _rotate(self, backup: AnyRow) -> list[str]:
+        existing = [row for row in self._finished(backup) if self._is_there(row)]
+        deleted: list[str] = []
+        for row in existing[backup.rotation :]:
+            for image in row.images:
+                self._shelf.delete(image.id)
+                deleted.append(image.id)
+            self._retire(row)
+        with self._db.write() as connection:
+            connection.execute(update(captures).where(captures.c.id == backup.id).values(rotated=True))
+        return deleted
+
+    def _finished(self, backup: AnyRow) -> list[AnyRow]:
+        """This backup and those before it, newest first."""
+        c = captures.c
+        query = select(captures).where(
+            c.instance_id == backup.instance_id,
+            c.kind == "backup",
+            c.backup_type == backup.backup_type,
+            c.status == CaptureStatus.COMPLETED,
+            c.created_at <= backup.created_at,
+            not_(c.retired),
+        )
+        with self._db.read() as connection:
+            return list(connection.execute(query.order_by(c.created_at.desc(), c.id.desc())))
+
+    def _is_there(self, row: AnyRow) -> bool:
+        """Also notes when it is not, so that nobody asks again."""
+        there = any(self._shelf.exists(image.id) for image in row.images)
+        if not there:
+            self._retire(row)
+        return there
+
+    def _retire(self, row: AnyRow) -> None:
+        with self._db.write() as connection:
+            connection.execute(update(captures).where(captures.c.id == row.id).values(retired=True))

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from sqlalchemy import Column, ColumnElement, or_, select
+
+from stillframe.controller import names, views
 from stillframe.controller.database import Database
+from stillframe.controller.paging import page
+from stillframe.controller.schema import instances
+from stillframe.errors import InstanceNotFound
 from stillframe.model import PowerState, Server, TaskState, VmState
 
 
@@ -59,7 +66,13 @@ class Servers:
 
     def get(self, server_id: str, project: str | None) -> Server:
         """The server, if it is of this project (None: of any); raises InstanceNotFound."""
-        raise NotImplementedError
+        with self._db.read() as connection:
+            row = connection.execute(
+                select(instances).where(instances.c.id == server_id, *_visible(project))
+            ).one_or_none()
+        if row is None:
+            raise InstanceNotFound(instance=server_id)
+        return views.server(row)
 
     def list(
         self,
@@ -73,4 +86,37 @@ class Servers:
 
         Raises BadRequest for a marker that is not a server of the project, or a name pattern that is not understood.
         """
-        raise NotImplementedError
+        keys = [(_column(one.key), one.descending) for one in (*sort, Sort(SortKey.ID, sort[-1].descending))]
+        with self._db.read() as connection:
+            rows = page(connection, instances, keys, (_visible(project), _wanted(filters)), limit=limit, marker=marker)
+        return [views.server(row) for row in rows]
+
+
+def _column(key: SortKey) -> Column[Any]:
+    return instances.c[key.value]
+
+
+def _visible(project: str | None) -> list[ColumnElement[bool]]:
+    return [] if project is None else [instances.c.project_id == project]
+
+
+def _wanted(filters: ServerFilters) -> list[ColumnElement[bool]]:
+    c = instances.c
+    return [
+        *([c.name.ilike(names.like(filters.name), escape=names.ESCAPE)] if filters.name is not None else []),
+        *([c.id.in_(filters.ids)] if filters.ids is not None else []),
+        *([c.vm_state.in_(filters.vm_states)] if filters.vm_states is not None else []),
+        *([c.power_state.in_(filters.power_states)] if filters.power_states is not None else []),
+        *([_task_state_in(filters.task_states)] if filters.task_states is not None else []),
+        *([c.host == filters.host] if filters.host is not None else []),
+        *([c.user_id == filters.user_id] if filters.user_id is not None else []),
+        *([c.base_image_id == filters.base_image_id] if filters.base_image_id is not None else []),
+        *([c.flavor == filters.flavor] if filters.flavor is not None else []),
+        *([c.updated_at >= filters.changed_since] if filters.changed_since is not None else []),
+        *([c.updated_at <= filters.changed_before] if filters.changed_before is not None else []),
+    ]
+
+
+def _task_state_in(states: tuple[TaskState | None, ...]) -> ColumnElement[bool]:
+    named = instances.c.task_state.in_([state for state in states if state is not None])
+    return or_(named, instances.c.task_state.is_(None)) if None in states else named

@@ -33,6 +33,7 @@ class Order:
     wishes: Wishes
     request_id: str
     cancel: Fault | None = None  # why it shall stop; the agent releases and reports the end
+    instant: Instant | None = None  # what an earlier attempt reported: another is never taken silently
 
 
 @dataclass(frozen=True, slots=True)

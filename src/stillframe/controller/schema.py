@@ -1,0 +1,122 @@
+"""The tables. What is searched, sorted or compared has a column; what is only read is a document."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Named, Row, String, Table, TypedColumns
+
+from stillframe.controller.columns import Document, UtcTime
+from stillframe.messaging.contract import CaptureReport
+from stillframe.model import Fault, ImageRequest, Instance, Wishes
+
+AnyRow = Row[*tuple[Any, ...]]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+UUID = String(36)
+NAME = String(255)
+WORD = String(32)
+
+
+class HostColumns(TypedColumns):
+    """One row a host whose agent has ever reported."""
+
+    name: Named[str] = Column(NAME, primary_key=True)
+    agent_run: Named[str] = Column(NAME)
+    previous_run: Named[str | None] = Column(NAME)  # of the agent before this one: what it still says is late
+    sequence: Named[int] = Column(Integer)  # of the newest heartbeat of this run
+    last_seen: Named[datetime] = Column(UtcTime)
+    lost: Named[bool]
+    inventory_digest: Named[str | None] = Column(NAME)  # of what `instances` and `sightings` hold; None: ask again
+
+
+class InstanceColumns(TypedColumns):
+    """One row an instance, on the host that has it."""
+
+    id: Named[str] = Column(UUID, primary_key=True)
+    host: Named[str] = Column(NAME)
+    name: Named[str] = Column(NAME)
+    project_id: Named[str | None] = Column(NAME)
+    user_id: Named[str | None] = Column(NAME)
+    flavor: Named[str | None] = Column(NAME)
+    base_image_id: Named[str | None] = Column(NAME)
+    vm_state: Named[str] = Column(WORD)
+    power_state: Named[int] = Column(Integer)
+    task_state: Named[str | None] = Column(WORD)
+    capture_id: Named[str | None] = Column(UUID)  # the capture that holds the task_state
+    created_at: Named[datetime] = Column(UtcTime)
+    updated_at: Named[datetime] = Column(UtcTime)
+    missing_since: Named[datetime | None] = Column(UtcTime)  # its host no longer reports it
+    document: Named[Instance] = Column(Document(Instance))
+
+
+class SightingColumns(TypedColumns):
+    """An instance that a host reports while another one has it, as in a migration."""
+
+    instance_id: Named[str] = Column(UUID, ForeignKey("instances.id", ondelete="CASCADE"), primary_key=True)
+    host: Named[str] = Column(NAME, primary_key=True)
+
+
+class CaptureColumns(TypedColumns):
+    """One row a capture. It outlives its instance, so nothing refers to that row."""
+
+    id: Named[str] = Column(UUID, primary_key=True)
+    instance_id: Named[str] = Column(UUID)
+    host: Named[str] = Column(NAME)
+    project_id: Named[str | None] = Column(NAME)  # of the instance
+    user_id: Named[str | None] = Column(NAME)  # who asked
+    request_id: Named[str] = Column(NAME)
+    name: Named[str] = Column(NAME)
+    kind: Named[str] = Column(WORD)
+    backup_type: Named[str | None] = Column(NAME)
+    rotation: Named[int | None] = Column(Integer)
+    rotated: Named[bool]  # False: a finished backup whose rotation is still to be done
+    retired: Named[bool]  # a finished backup whose image is known to be gone
+    status: Named[str] = Column(WORD)
+    phase: Named[str] = Column(WORD)
+    attempt: Named[int] = Column(Integer)  # how many have begun
+    token: Named[str | None] = Column(WORD)  # of the newest attempt; None: none has begun
+    agent_run: Named[str | None] = Column(NAME)  # that began it
+    created_at: Named[datetime] = Column(UtcTime)
+    updated_at: Named[datetime] = Column(UtcTime)
+    started_at: Named[datetime | None] = Column(UtcTime)
+    ended_at: Named[datetime | None] = Column(UtcTime)
+    images: Named[tuple[ImageRequest, ...]] = Column(Document(tuple[ImageRequest, ...]))
+    wishes: Named[Wishes] = Column(Document(Wishes))
+    report: Named[CaptureReport | None] = Column(Document(CaptureReport))  # the newest that counted
+    cancel: Named[Fault | None] = Column(Document(Fault))  # why it shall stop
+    fault: Named[Fault | None] = Column(Document(Fault))  # why it has ended
+
+
+hosts = Table("hosts", metadata, HostColumns)
+instances = Table(
+    "instances",
+    metadata,
+    InstanceColumns,
+    Index(None, "host"),
+    Index(None, "created_at", "id"),
+    Index(None, "project_id", "created_at", "id"),
+    Index(None, "missing_since"),
+    Index(None, "capture_id"),
+)
+sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"))
+captures = Table(
+    "captures",
+    metadata,
+    CaptureColumns,
+    Index(None, "created_at", "id"),
+    Index(None, "project_id", "created_at", "id"),
+    Index(None, "instance_id", "created_at", "id"),
+    Index(None, "status", "created_at", "id"),
+    Index(None, "host", "status"),
+    Index(None, "kind", "rotated"),
+)
