@@ -11,7 +11,7 @@ from cliff.lister import Lister
 
 from stillframe.cli import show
 from stillframe.cli.base import Guarded, each
-from stillframe.cli.text import Plain
+from stillframe.cli.text import Plain, Time
 
 STATUSES = ("pending", "running", "publishing", "completed", "failed", "cancelled")
 PLENTY = 100
@@ -87,6 +87,6 @@ def _row(capture: dict[str, Any]) -> Sequence[Any]:
         capture["server_id"],
         capture["status"],
         Plain(show.percent(capture)),
-        Plain(capture.get("captured_at")),
-        Plain(capture.get("ended_at")),
+        Time(capture.get("captured_at")),
+        Time(capture.get("ended_at")),
     )

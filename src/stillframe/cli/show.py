@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cliff.show import ShowOne
 
-from stillframe.cli.text import Lines, Plain, human_bytes, human_seconds
+from stillframe.cli.text import Lines, Plain, Time, human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from stillframe.cli.client import Client
@@ -31,11 +31,11 @@ class ShowCapture(ShowOne):
         return self.dict2columns(fields(data))
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]) -> int:
-        """The timeline has a width of its own: below the table, unless columns were chosen."""
-        values = dict(zip(column_names, data, strict=True))
-        if parsed_args.formatter != "table" or parsed_args.columns or "steps" not in values:
+        """For tables: what is not known yet is left out, and the timeline, with a width of its own, comes below."""
+        if parsed_args.formatter != "table" or parsed_args.columns:
             return super().produce_output(parsed_args, column_names, data)
-        steps = values.pop("steps")
+        values = {name: value for name, value in zip(column_names, data, strict=True) if str(value)}
+        steps = values.pop("steps", Timeline(()))
         super().produce_output(parsed_args, tuple(values), tuple(values.values()))
         if steps.machine_readable():
             print("Timeline:", file=self.app.stdout)
@@ -87,7 +87,10 @@ class Failure(Lines):
         return "\n".join(str(fault[key]) for key in ("message", "hint") if fault.get(key)) if fault else ""
 
 
+TIMES = ("created_at", "started_at", "ended_at", "captured_at")
+
 _COLUMNS: Mapping[str, type[Plain | Lines]] = {
+    **dict.fromkeys(TIMES, Time),
     "refused": Lines,
     "held": Lines,
     "progress": Progress,

@@ -59,6 +59,14 @@ class Plain(FormattableColumn[Any]):
         return "" if self._value is None else str(self._value)
 
 
+class Time(Plain):
+    """A time as the API writes it; tables show this machine's time zone, to the millisecond."""
+
+    def human_readable(self) -> str:
+        when = moment(self._value)
+        return "" if when is None else when.astimezone().isoformat(" ", "milliseconds")
+
+
 class Lines(FormattableColumn[Any]):
     """A list or a dictionary, one line an entry."""
 
