@@ -1,0 +1,54 @@
+"""The room API as a WSGI application, for any WSGI server."""
+
+from __future__ import annotations
+
+import falcon
+
+from stillframe.api import routes
+from stillframe.api.auth import sign_in
+from stillframe.api.deps import Deps
+from stillframe.api.faults import Faults
+from stillframe.api.metrics import CaptureCounts, Metering
+from stillframe.api.middleware import Microversions, RequestIds, SigningIn
+from stillframe.api.policy import Policy
+from stillframe.api.resource import Resource
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+
+def application(deps: Deps) -> App:
+    """The application; raises ConfigInvalid for options of [api] that cannot be used."""
+    policy = Policy(deps.settings.oslo)
+    app = App(
+        middleware=[
+            Metering(deps.registry),  # first, so that its clock runs over everything
+            RequestIds(),  # every later failure is logged and answered with the id
+            Microversions(),  # before signing in: a 401 names its microversion too
+            SigningIn(sign_in(deps.settings.api)),
+        ]
+    )
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.auto_parse_qs_csv = False
+    Faults(lambda request: _is_operator(policy, request)).install(app)
+    _mount(app, deps, policy)
+    deps.registry.register(CaptureCounts(deps.captures.counts))
+    return app
+
+
+def _mount(app: App, deps: Deps, policy: Policy) -> None:
+    url = deps.settings.api.public_url
+    for path, methods in routes.public(deps, policy).items():
+        app.add_route(path, Resource(methods, url, open=True))
+    for path, methods in routes.service(deps, policy).items():
+        app.add_route(path, Resource(methods, url))
+    compute = {path: Resource(methods, url) for path, methods in routes.compute(deps, policy).items()}
+    for root in routes.COMPUTE_ROOTS:
+        for path, resource in compute.items():
+            app.add_route(root + path, resource)
+    for path, methods in routes.image(deps, policy).items():
+        app.add_route(routes.IMAGE_ROOT + path, Resource(methods, url))
+
+
+def _is_operator(policy: Policy, request: falcon.Request) -> bool:
+    caller = request.context.caller
+    return caller is not None and policy.allows(caller, "stillframe:faults:operator")

@@ -1,0 +1,39 @@
+"""What the API stands on, handed to it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from stillframe.config import Settings
+from stillframe.controller.captures import Captures
+from stillframe.controller.hosts import Hosts
+from stillframe.controller.servers import Servers
+from stillframe.images.directory import DirectoryStore
+from stillframe.model import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A part of the service, and what is wrong with it."""
+
+    name: str
+    fault: Fault | None = None
+
+
+Health = Callable[[], Sequence[Check]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Made by the composition; the API owns nothing of it."""
+
+    settings: Settings
+    servers: Servers
+    captures: Captures
+    hosts: Hosts
+    store: DirectoryStore
+    health: Health
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -1,0 +1,65 @@
+"""What /metrics tells: requests by route, captures by status. No ids, no names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import falcon
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from stillframe.model import CaptureStatus
+
+
+class CaptureCounts(Collector):
+    """Counted when somebody asks."""
+
+    def __init__(self, counts: Callable[[], Mapping[CaptureStatus, int]]) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Without asking the database."""
+        yield _gauge()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One sample a status."""
+        gauge = _gauge()
+        for status, count in self._counts().items():
+            gauge.add_metric([status.value], count)
+        yield gauge
+
+
+class Metering:
+    """Counts requests and their seconds, by the route's template: never by a path, which holds ids."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "route")
+        self._requests = Counter(
+            "stillframe_api_requests", "Requests answered.", (*labels, "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            "stillframe_api_request_seconds", "Seconds until the answer began.", labels, registry=registry
+        )
+
+    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
+        """Starts the clock."""
+        request.context.started = time.monotonic()
+
+    def process_response(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        _resource: object,
+        _succeeded: bool,
+    ) -> None:
+        """Counts."""
+        route = request.uri_template or "none"
+        method = request.method if request.method in falcon.HTTP_METHODS else "other"
+        self._requests.labels(method, route, str(response.status_code)).inc()
+        self._seconds.labels(method, route).observe(time.monotonic() - request.context.started)
+
+
+def _gauge() -> GaugeMetricFamily:
+    return GaugeMetricFamily("stillframe_captures", "Captures on record, by status.", labels=["status"])

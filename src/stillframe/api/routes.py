@@ -1,0 +1,72 @@
+"""Every URL of the service, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stillframe.api.call import Handler
+from stillframe.api.deps import Deps
+from stillframe.api.handlers import versions
+from stillframe.api.handlers.captures import CapturesRoom
+from stillframe.api.handlers.capturing import Capturing
+from stillframe.api.handlers.flavors import Flavors
+from stillframe.api.handlers.images import ImagesRoom
+from stillframe.api.handlers.instance_actions import InstanceActions
+from stillframe.api.handlers.limits import Limits
+from stillframe.api.handlers.servers import Servers
+from stillframe.api.handlers.service import Service
+from stillframe.api.policy import Policy
+
+Table = Mapping[str, Mapping[str, Handler]]  # URL -> method -> handler
+
+COMPUTE_ROOTS = ("/v2.1", "/v2.1/{url_project}", "/v2", "/v2/{url_project}")  # old clients name their project
+IMAGE_ROOT = "/image/v2"
+
+
+def compute(deps: Deps, policy: Policy) -> Table:
+    """Below each of COMPUTE_ROOTS."""
+    servers, flavors, limits = Servers(deps, policy), Flavors(deps, policy), Limits(deps, policy)
+    captures, capturing, actions = CapturesRoom(deps, policy), Capturing(deps, policy), InstanceActions(deps, policy)
+    return {
+        "/servers": {"GET": servers.index},
+        "/servers/detail": {"GET": servers.detail},
+        "/servers/{server_id}": {"GET": servers.show},
+        "/servers/{server_id}/action": {"POST": capturing.action},
+        "/servers/{server_id}/os-instance-actions": {"GET": actions.index},
+        "/servers/{server_id}/os-instance-actions/{request_id}": {"GET": actions.show},
+        "/flavors": {"GET": flavors.index},
+        "/flavors/detail": {"GET": flavors.detail},
+        "/flavors/{flavor_id}": {"GET": flavors.show},
+        "/limits": {"GET": limits.show},
+        "/captures": {"GET": captures.index, "POST": capturing.create},
+        "/captures/{capture_id}": {"GET": captures.show, "DELETE": captures.cancel},
+    }
+
+
+def image(deps: Deps, policy: Policy) -> Table:
+    """Below IMAGE_ROOT."""
+    images = ImagesRoom(deps, policy)
+    return {
+        "/images": {"GET": images.index},
+        "/images/{image_id}": {"GET": images.show, "DELETE": images.delete},
+        "/images/{image_id}/file": {"GET": images.file},
+        "/schemas/image": {"GET": images.image_schema},
+        "/schemas/images": {"GET": images.images_schema},
+    }
+
+
+def service(deps: Deps, policy: Policy) -> Table:
+    """For whoever is signed in."""
+    return {"/metrics": {"GET": Service(deps, policy).metrics}}
+
+
+def public(deps: Deps, policy: Policy) -> Table:
+    """For anybody."""
+    return {
+        "/": {"GET": versions.compute},
+        "/v2.1": {"GET": versions.compute_current},
+        "/v2": {"GET": versions.compute_legacy},
+        "/image": {"GET": versions.image_choices},
+        "/image/versions": {"GET": versions.image},
+        "/healthcheck": {"GET": Service(deps, policy).healthcheck},
+    }
