@@ -14,6 +14,7 @@ from lab.guest import COMMAND_LINE, GuestSystem
 from lab.tools import succeeds, tool
 
 MIB = 1 << 20
+Files = Mapping[str, str | bytes | Path]  # name in the filesystem, with * for what may be run -> contents
 PARTITION = MIB  # where the filesystem of a disk with a partition table begins
 
 
@@ -31,8 +32,8 @@ class GuestDisk:
     cache: str = "none"  # as Nova and virt-manager set it where the filesystem has O_DIRECT
 
 
-def filesystem(path: Path, size: int, files: Mapping[str, str | bytes] | None = None) -> Path:
-    """A raw image of `size` bytes that is one ext4 filesystem with these files; names ending in * may be run."""
+def filesystem(path: Path, size: int, files: Files | None = None) -> Path:
+    """A raw image of `size` bytes that is one ext4 filesystem with these files."""
     with path.open("xb") as file:
         file.truncate(size)
     seed = path.with_name(f"{path.name}.seed")
@@ -42,12 +43,12 @@ def filesystem(path: Path, size: int, files: Mapping[str, str | bytes] | None = 
     return path
 
 
-def raw(path: Path, size: int, files: Mapping[str, str | bytes] | None = None) -> GuestDisk:
+def raw(path: Path, size: int, files: Files | None = None) -> GuestDisk:
     """A raw disk with an ext4 filesystem."""
     return GuestDisk(filesystem(path, size, files), "raw")
 
 
-def qcow2(path: Path, size: int, files: Mapping[str, str | bytes] | None = None) -> GuestDisk:
+def qcow2(path: Path, size: int, files: Files | None = None) -> GuestDisk:
     """A qcow2 disk with an ext4 filesystem."""
     image = filesystem(path.with_suffix(".plain"), size, files)
     tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, path)
@@ -61,7 +62,7 @@ def overlay(path: Path, backing: GuestDisk) -> GuestDisk:
     return GuestDisk(path, "qcow2")
 
 
-def chain(path: Path, size: int, files: Mapping[str, str | bytes] | None = None) -> GuestDisk:
+def chain(path: Path, size: int, files: Files | None = None) -> GuestDisk:
     """Three layers: a raw base with the filesystem, two qcow2 layers over it; the middle one holds some data."""
     base = raw(path.with_name(f"{path.stem}.base"), size, files)
     middle = overlay(path.with_name(f"{path.stem}.middle"), base)
@@ -79,7 +80,7 @@ def loop(disk: GuestDisk) -> Iterator[GuestDisk]:
         tool("losetup", "--detach", device)
 
 
-def bootable(path: Path, size: int, system: GuestSystem, files: Mapping[str, str | bytes] | None = None) -> GuestDisk:
+def bootable(path: Path, size: int, system: GuestSystem, files: Files | None = None) -> GuestDisk:
     """A raw disk that boots by itself through the BIOS: GRUB, then one ext4 partition at 1 MiB. Needs no root."""
     early = path.with_name(f"{path.name}.grub")
     early.write_text(
@@ -95,8 +96,7 @@ def bootable(path: Path, size: int, system: GuestSystem, files: Mapping[str, str
         if file.tell() > PARTITION:
             raise RuntimeError("GRUB does not fit before the partition")
     seed = path.with_name(f"{path.name}.seed")
-    boot = {"boot/vmlinuz": system.vmlinuz.read_bytes(), "boot/initrd": system.initrd.read_bytes()}
-    _seed(seed, {**boot, **(files or {})})
+    _seed(seed, {"boot/vmlinuz": system.vmlinuz, "boot/initrd": system.initrd, **(files or {})})
     blocks = str((size - PARTITION) // 4096)
     tool(
         "mkfs.ext4",
@@ -128,12 +128,15 @@ def _boot_sector(size: int) -> bytes:
     return bytes(boot)
 
 
-def _seed(directory: Path, files: Mapping[str, str | bytes]) -> None:
+def _seed(directory: Path, files: Files) -> None:
     directory.mkdir()
     for name, content in files.items():
         path = directory / name.rstrip("*")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        if isinstance(content, Path):
+            shutil.copyfile(content, path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
         path.chmod(0o755 if name.endswith("*") else 0o644)
 
 

@@ -239,6 +239,23 @@ class Guest:
             raise RuntimeError(f"{script!r} in {self.name}: {status}\n{output}")
         return output
 
+    def hang_agent(self, seconds: float) -> None:
+        """Stops the agent's process for a while and returns when it hangs.
+
+        libvirt still holds it for connected, and what it was asked meanwhile it does later.
+        """
+        script = f"p=$(pidof qemu-ga); (sleep 0.2; kill -STOP $p; sleep {seconds}; kill -CONT $p) >/dev/null 2>&1 &"
+        self.execute(script)
+
+        def hangs() -> bool:
+            try:
+                self.agent("guest-ping", timeout=1)
+            except libvirt.libvirtError:
+                return True
+            return False
+
+        until(hangs, 20, f"the agent of {self.name} to hang")
+
     # ------------------------------------------------------------------------------------------------ libvirt
 
     def on_domain(self, call: Callable[[libvirt.virDomain], T]) -> T:

@@ -21,7 +21,7 @@ from typing import Self
 import libvirt
 
 from lab import keeper, processes
-from lab.tools import CACHE, environment
+from lab.tools import CACHE, environment, tool
 from lab.wait import until
 
 PLACES = {
@@ -113,7 +113,7 @@ class PrivateLibvirtd:
         log = (self.directory / "libvirtd.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "/usr/sbin/libvirtd", "--config",
+                [*self.inside, "/usr/sbin/libvirtd", "--config",
                  "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True,
             )  # fmt: skip
@@ -202,7 +202,18 @@ class PrivateLibvirtd:
             else:
                 building.rename(CAPABILITIES)
 
-    # ----------------------------------------------------------------------------------------------- connections
+    # ------------------------------------------------------------------------------------------ what others need
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The command that runs another one in the mount namespace of libvirtd and its guests."""
+        if self._keeper is None:
+            raise RuntimeError("libvirtd was not started")
+        return ("nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt")
+
+    def run_inside(self, *argv: str | Path) -> str:
+        """Standard output of a command run in that namespace."""
+        return tool(*self.inside, *argv)
 
     def connect(self) -> libvirt.virConnect:
         """A new connection; the caller closes it."""

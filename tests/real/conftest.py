@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from lab.factory import Guests
 from lab.guest import GuestSystem, guest_system
 from lab.leaks import leaks
 from lab.libvirtd import PrivateLibvirtd
+from lab.service import Options, Service
 from lab.wait import NotInTime, until
 
 
@@ -50,3 +51,28 @@ def guests(libvirtd: PrivateLibvirtd, tmp: Path) -> Iterator[Guests]:
     made = Guests(libvirtd, tmp)
     yield made
     made.remove()
+
+
+StartService = Callable[..., Service]
+
+
+@pytest.fixture
+def start_service(libvirtd: PrivateLibvirtd, tmp: Path) -> Iterator[StartService]:
+    """Starts services: start_service({"capture": {"trim": True}}, host=another_libvirtd); all are ended."""
+    started: list[Service] = []
+
+    def start(options: Options | None = None, *, host: PrivateLibvirtd | None = None) -> Service:
+        service = Service(tmp / f"service{len(started) or ''}", host or libvirtd, options)
+        started.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in started:
+        service.discard()
+
+
+@pytest.fixture
+def service(start_service: StartService) -> Service:
+    """A running service with the default options."""
+    return start_service()

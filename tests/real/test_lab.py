@@ -11,6 +11,7 @@ import pytest
 from lab import blocks, disks
 from lab.disks import GuestDisk
 from lab.factory import Guests
+from lab.filesystems import mounted
 from lab.guest import GuestSystem
 from lab.leaks import leaks
 from lab.libvirtd import PrivateLibvirtd
@@ -120,3 +121,21 @@ def test_leaks_are_seen(tmp: Path) -> None:
 def test_waiting_ends_and_says_for_what() -> None:
     with pytest.raises(NotInTime, match="the impossible"):
         until(lambda: False, 0.05, "the impossible")
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_filesystems_made_later_are_there_for_guests_too(
+    kind: str, guests: Guests, libvirtd: PrivateLibvirtd, tmp: Path
+) -> None:
+    with mounted(kind, tmp / "fs", 320 * MIB, libvirtd) as where:
+        disk = disks.raw(where / "a.raw", 64 * MIB)
+        guest = guests.boot(disk, agent=False)
+        assert "LAB mounted /dev/vda" in guest.serial()
+        guest.remove()
+        assert any("mount" in leak for leak in leaks(tmp))
+
+
+def test_a_hung_agent_does_not_answer_and_comes_back(guests: Guests, tmp: Path) -> None:
+    guest = guests.boot(disks.raw(tmp / "a.raw", 64 * MIB))
+    guest.hang_agent(2)
+    guest.wait_for_agent(30)

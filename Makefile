@@ -1,0 +1,41 @@
+# make demo   install what is missing, then: boot a VM, save it while it writes, boot the saved image
+# make test   the checks, then all tests (real guests; needs root or sudo)
+SHELL := /bin/bash
+BIN := .venv/bin
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: setup demo check test bench docs clean constraints
+
+setup: ## everything that make test needs
+	@tools/setup.sh --dev --clients
+
+demo:
+	@tools/setup.sh
+	@$(AS_ROOT) $(BIN)/python -m lab.demo
+
+check:
+	@tools/setup.sh --dev
+	$(BIN)/ruff check src lab bench tests
+	$(BIN)/ruff format --check src lab bench tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	@tools/setup.sh --dev --clients
+	$(AS_ROOT) $(BIN)/python -m pytest
+
+bench:
+	@tools/setup.sh --dev
+	$(AS_ROOT) $(BIN)/python -m bench
+
+docs: ## the generated pages of docs/reference
+	@tools/setup.sh
+	$(BIN)/python -m tools.reference
+
+constraints: ## pin what is installed now
+	{ $(BIN)/pip freeze --exclude-editable && .venv-clients/bin/pip freeze && $(BIN)/pip list --format freeze | grep ^pip=; } \
+	    | LC_ALL=C sort -fu > constraints.txt
+
+clean:
+	$(AS_ROOT) rm -rf .cache .venv .venv-clients build bench/out .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache src/*.egg-info

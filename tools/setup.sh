@@ -1,0 +1,79 @@
+#!/bin/bash
+# setup.sh [--dev] [--clients]: installs on Debian 12 what Stillframe needs to run its demo; --dev adds what the checks,
+# tests and benchmarks need, --clients the OpenStack clients in an environment of their own. Run again, it only looks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+
+PACKAGES=(
+    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
+    python3-venv python3-libvirt python3-libnbd
+    busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
+)
+DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs)
+BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so)
+
+dev=no clients=no
+for word in "$@"; do
+    case $word in
+    --dev) dev=yes ;;
+    --clients) clients=yes ;;
+    *) echo "usage: $0 [--dev] [--clients]" >&2 && exit 2 ;;
+    esac
+done
+
+as_root() { if [ "$EUID" = 0 ]; then "$@"; else sudo --preserve-env=DEBIAN_FRONTEND,LC_ALL "$@"; fi; }
+
+updated=no
+apt_update() { [ $updated = yes ] || { as_root apt-get update -q && updated=yes; }; }
+
+install_packages() { # only what is missing
+    local missing=() package
+    for package in "$@"; do
+        [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    echo "setup: installing ${missing[*]}"
+    apt_update
+    as_root apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+libvirt_user() { # libvirtd does not start without this user, which Debian makes in a package that needs systemd
+    getent passwd libvirt-qemu >/dev/null || as_root useradd --system --user-group --no-create-home \
+        --home-dir /var/lib/libvirt --shell /usr/sbin/nologin libvirt-qemu
+}
+
+# environment DIR KEY PIP-ARGUMENTS...: pip in a virtual environment, unless it has been done with the same KEY.
+environment() {
+    local directory=$1 key=$2 stamp=$1/.setup-$2
+    shift 2
+    local want
+    want=$(cat tools/setup.sh pyproject.toml constraints.txt /etc/debian_version | sha256sum)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+    [ -x "$directory/bin/python" ] || /usr/bin/python3 -m venv "$directory"
+    echo "setup: $directory ($key)"
+    "$directory/bin/pip" install -q -c constraints.txt pip # the one that comes with Debian knows no groups
+    "$directory/bin/pip" install -q -c constraints.txt "$@"
+    echo "$want" >"$stamp"
+}
+
+link_bindings() { # from the distribution just these modules, so that nothing else of it gets in
+    local site name
+    site=$(echo .venv/lib/python3.*/site-packages)
+    for name in "${BINDINGS[@]}"; do
+        ln -sf /usr/lib/python3/dist-packages/$name "$site/"
+    done
+}
+
+install_packages "${PACKAGES[@]}"
+[ $dev = no ] || install_packages "${DEV_PACKAGES[@]}"
+libvirt_user
+if [ $dev = yes ]; then
+    environment .venv dev --editable . --group dev
+    cp .venv/.setup-dev .venv/.setup-runtime
+else
+    environment .venv runtime --editable .
+fi
+link_bindings
+[ $clients = no ] || environment .venv-clients clients --group clients
+.venv/bin/python -m lab.guest >/dev/null || { apt_update && .venv/bin/python -m lab.guest; }
