@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_service import CAPTURE, SERVER, Asked, Reply, Service, capture, fault, server, serving, step
 
 from stillframe.cli import wait as waiting
 from stillframe.cli.main import COMMANDS, main
 from stillframe.cli.wait import Pace
+from tests.unit.cli.cli_service import CAPTURE, SERVER, Asked, Reply, Service, capture, fault, server, serving, step
 
 OTHER = "33333333-3333-4333-8333-333333333333"
 

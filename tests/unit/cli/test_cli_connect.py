@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_service import Service, server, serving
 
 from stillframe.cli import connect
 from stillframe.cli.main import main
+from tests.unit.cli.cli_service import Service, server, serving
 
 CLOUDS = """
 clouds:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_service import CAPTURE, Asked, Reply, Service, fault, serving
 
 from stillframe.cli.main import main
+from tests.unit.cli.cli_service import CAPTURE, Asked, Reply, Service, fault, serving
 
 DATA = os.urandom(1 << 20) + bytes(8 << 20) + os.urandom(12345)
 

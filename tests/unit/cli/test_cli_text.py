@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_service import capture, step
 
 from stillframe import config
 from stillframe.api.passwords import parse
@@ -18,6 +17,7 @@ from stillframe.cli.main import main
 from stillframe.cli.record import record, steps
 from stillframe.cli.text import byte_count, human_bytes, human_seconds, key_value
 from stillframe.cli.timeline import timeline
+from tests.unit.cli.cli_service import capture, step
 
 
 class Terminal(io.StringIO):
