@@ -21,8 +21,8 @@ from stillframe.datapath.layout import Layout
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
-CHUNK = 1 << 20  # larger is no faster, and a guest's own write waits behind each of ours
-BUFFERS = 32
+CHUNK = 512 << 10  # larger is hardly faster, and a guest's own write waits behind each of ours
+BUFFERS = 48
 AHEAD = 16  # chunks being read; the other buffers are with hash and sink
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
