@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,15 +343,14 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stderr.strip() == "[]"
 
 
-def fastest(work: Callable[[], object], runs: int) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.monotonic()
-        work()
-        times.append(time.monotonic() - start)
-    return min(times)
-
-
 def test_help_is_quick() -> None:
-    argv = [sys.executable, "-m", "stillframe.cli.main", "--help"]
-    assert fastest(lambda: subprocess.run(argv, capture_output=True, timeout=30, check=True), 3) < 0.5
+    def seconds() -> float:
+        """Of a processor: the machine's other work does not count."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = seconds()
+    for command in ([], ["server", "image", "create"]):
+        argv = [sys.executable, "-m", "stillframe.cli.main", *command, "--help"]
+        subprocess.run(argv, capture_output=True, timeout=30, check=True)
+    assert (seconds() - before) / 2 < 0.5
