@@ -42,5 +42,6 @@ def _of_device(path: str, number: int) -> str:
         os.close(handle)
     sysfs = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     counts = (sysfs / "stat").read_text().split()
-    writes, sectors, discards = counts[4], counts[6], counts[11] if len(counts) > 11 else "0"
-    return f"{number}:{length}:{writes}:{sectors}:{discards}"
+    # Sectors, not requests: a flush is a request as well. (Documentation/block/stat.rst)
+    written, discarded = counts[6], counts[13] if len(counts) > 13 else "0"
+    return f"{number}:{length}:{written}:{discarded}"

@@ -10,11 +10,11 @@ import struct
 import tempfile
 from pathlib import Path
 
+from stillframe.disks.nocow import is_nocow, make_nocow
 from stillframe.errors import WriteFailed
 
 FICLONE = 0x40049409
 FICLONERANGE = 0x4020940D
-GET_FLAGS, SET_FLAGS, NOCOW = 0x80086601, 0x40086602, 0x00800000  # chattr +C, which btrfs wants on both or neither
 
 REASONS = {
     errno.EXDEV: "the disk is on another filesystem than the target",
@@ -59,13 +59,6 @@ def reflink(source: Path, target: Path) -> None:
 
 
 def _same_flags(source: int, target: int) -> None:
-    try:
-        flags = _flags(source)
-    except OSError:
-        return  # a filesystem without such flags has nothing to keep equal
-    if flags & NOCOW:
-        fcntl.ioctl(target, SET_FLAGS, struct.pack("l", _flags(target) | NOCOW))
-
-
-def _flags(handle: int) -> int:
-    return int(struct.unpack("l", fcntl.ioctl(handle, GET_FLAGS, bytes(8)))[0])
+    """btrfs wants chattr +C on both files or on neither."""
+    if is_nocow(source):
+        make_nocow(target)

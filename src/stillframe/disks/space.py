@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from stillframe.disks import process
+from stillframe.disks.nocow import make_nocow
 from stillframe.errors import WriteFailed
 
 FALLOC_FL_KEEP_SIZE = 1
@@ -28,7 +29,10 @@ def used(path: Path) -> int:
 
 
 def reserve(path: Path, size: int) -> str | None:
-    """Reserves blocks for the file to grow to `size` bytes without changing its length; why not, in words, or None."""
+    """Reserves blocks for a scratch file of make_scratch to grow to `size` bytes; its length stays.
+
+    None when they are reserved, else why not, in words.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -50,7 +54,11 @@ def make_scratch(path: Path, size: int, owner: tuple[int, int] | None, *, timeou
     `owner` is the (uid, gid) that QEMU runs as; None: ours. Raises ToolFailed, WriteFailed.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            make_nocow(handle)  # else btrfs takes new blocks for every change, and reserving some would be no use
+        finally:
+            os.close(handle)
         # Nobody opens a scratch file again after a crash, so its reference counts need not be kept on disk.
         options = "compat=1.1,lazy_refcounts=on"
         process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, str(path), str(size)], timeout=timeout)

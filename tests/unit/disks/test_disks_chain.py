@@ -200,6 +200,21 @@ def test_encryption_in_headers_is_found_and_keeps_qemus_tools_out(tmp_path: Path
     assert inspected(disk(top, "qcow2")).encryption == "LUKS"
 
 
+def test_a_disk_in_the_luks_format_is_found_and_keeps_qemus_tools_out(tmp_path: Path) -> None:
+    slots = b"".join(
+        struct.pack(">II32sII", 0xAC71F3 if slot == 0 else 0x0000DEAD, 1000, b"", 8 + slot * 504, 4000)
+        for slot in range(8)
+    )
+    luks = b"LUKS\xba\xbe" + struct.pack(">H32s32s32sII", 1, b"aes", b"xts-plain64", b"sha256", 4096, 64)
+    luks += struct.pack(">20s32sI40s", b"", b"", 1000, b"5f0f8a2d-4c3b-4e7a-9d1c-2b3a4f5e6d7c") + slots
+    path = tmp_path / "disk"
+    path.write_bytes(luks.ljust(3 * MIB, b"\0"))
+    found = inspected(disk(path, "luks"))
+    assert found.encryption == "LUKS"
+    assert found.size == MIB
+    assert "LUKS" in (graph.obstacle(found) or "")
+
+
 def test_allocated_bytes_of_a_sparse_raw_disk(tmp_path: Path) -> None:
     path = raw_file(tmp_path / "disk", 64 * MIB)
     with path.open("r+b") as file:
