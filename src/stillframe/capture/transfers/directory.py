@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import Export, HalfImage
-from stillframe.capture.subject import Subject
+from stillframe.capture.subject import Subject, Wanted
 from stillframe.capture.tools import Tools
 from stillframe.capture.transfers.content import refuse_disguise
 from stillframe.capture.work import Work
+from stillframe.config import MIB
 from stillframe.datapath import reader as reading
 from stillframe.datapath.allocation import AllocationMap, map_of
 from stillframe.datapath.copy import copy
@@ -39,33 +41,50 @@ class Directory:
         return None
 
     def run(self, work: Work, hold: Hold) -> tuple[ImageResult, ...]:
-        """One disk after the other."""
-        return tuple(_transfer(work, held) for held in hold.disks)
+        """Looks at all disks before it writes the first byte of any."""
+        with ExitStack() as stack:
+            mapped = [_mapped(work, held, stack.enter_context(_reader(work, held))) for held in hold.disks]
+            _check_room([each.layout for each in mapped], work.tools)
+            for each in mapped:
+                work.control.meter.expect(each.layout.length - each.layout.hole_bytes)
+            return tuple(_transferred(work, each) for each in mapped)
 
 
-def _transfer(work: Work, held: HeldDisk) -> ImageResult:
-    wanted, store, control = held.wanted, work.tools.store, work.control
-    with _reader(work, held) as reader:
-        with work.timeline.step(f"map {wanted.disk.target}") as step:
-            layout = LAYOUTS[wanted.disk_format](map_of(reader, control.check))
-            step.note(
-                f"{layout.virtual_size >> 20} MiB of disk, {layout.length - layout.hole_bytes >> 20} MiB to write"
-            )
-            if wanted.disk_format == "raw":
-                refuse_disguise(reading.read(reader, 0, inspection.HEAD, control.check), "raw")
-            _check_room(layout, work.tools)
-        work.leases.take(HalfImage(wanted.image.id))
-        store.discard(wanted.image.id)  # of an attempt that was cut off
-        with work.timeline.step(f"transfer {wanted.disk.target}") as step:
-            digest = layout.hole_bytes <= work.tools.options.hash_holes_limit
-            if not digest:
-                step.note(f"no sha256: the image has {layout.hole_bytes} bytes of holes")
-            began = time.monotonic()
-            copied = copy(reader, layout, FileSink(store.part(wanted.image.id), layout.length), control, digest=digest)
-            seconds = max(time.monotonic() - began, 1e-3)
-            step.bytes = copied.data_bytes
-            step.note(f"{copied.data_bytes / seconds / (1 << 20):.0f} MiB/s as {wanted.disk_format}")
-    return ImageResult(wanted.image.id, wanted.disk_format, copied.length, wanted.disk.size, copied.sha256)
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """A held disk whose image's file is known to the last byte."""
+
+    wanted: Wanted
+    reader: NbdReader
+    layout: Layout
+
+
+def _mapped(work: Work, held: HeldDisk, reader: NbdReader) -> _Mapped:
+    wanted = held.wanted
+    with work.timeline.step(f"map {wanted.disk.target}") as step:
+        layout = LAYOUTS[wanted.disk_format](map_of(reader, work.control.check))
+        data = layout.length - layout.hole_bytes
+        step.note(f"{layout.virtual_size >> 20} MiB of disk, {data >> 20} MiB to write")
+        if wanted.disk_format == "raw":
+            refuse_disguise(reading.read(reader, 0, inspection.HEAD, work.control.check), "raw")
+    return _Mapped(wanted, reader, layout)
+
+
+def _transferred(work: Work, mapped: _Mapped) -> ImageResult:
+    wanted, layout, store = mapped.wanted, mapped.layout, work.tools.store
+    image_id = wanted.image.id
+    work.leases.take(HalfImage(image_id))
+    store.discard(image_id)  # of an attempt that was cut off
+    with work.timeline.step(f"transfer {wanted.disk.target}") as step:
+        digest = layout.hole_bytes <= work.tools.options.hash_holes_limit
+        if not digest:
+            step.note(f"no sha256: the image has {layout.hole_bytes} bytes of holes")
+        began = time.monotonic()
+        copied = copy(mapped.reader, layout, FileSink(store.part(image_id), layout.length), work.control, digest=digest)
+        step.bytes = copied.data_bytes
+        seconds = max(time.monotonic() - began, 1e-3)
+        step.note(f"{copied.data_bytes / seconds / MIB:.0f} MiB/s as {wanted.disk_format}")
+    return ImageResult(image_id, wanted.disk_format, copied.length, wanted.disk.size, copied.sha256)
 
 
 @contextmanager
@@ -90,7 +109,7 @@ def _reader(work: Work, held: HeldDisk) -> Iterator[NbdReader]:
             work.leases.give_back(lease)
 
 
-def _check_room(layout: Layout, tools: Tools) -> None:
-    needed, free = layout.length - layout.hole_bytes, tools.store.free()
+def _check_room(layouts: Sequence[Layout], tools: Tools) -> None:
+    needed, free = sum(layout.length - layout.hole_bytes for layout in layouts), tools.store.free()
     if needed > free:
         raise NoSpace(what="image directory", needed=needed, free=free, operator=str(tools.store.path))
