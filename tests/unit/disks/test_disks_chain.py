@@ -32,7 +32,7 @@ def raw_file(path: Path, size: int = 8 * MIB) -> Path:
     return path
 
 
-def header(  # noqa: PLR0917
+def header(
     path: Path,
     backing: bytes = b"",
     extensions: tuple[tuple[int, bytes], ...] = (),
