@@ -102,15 +102,24 @@ def test_a_reflink_replaces_nothing_and_a_failed_one_leaves_nothing(tmp: Path) -
         assert not (tmp / "elsewhere").exists()
 
 
+def test_a_scratch_file_stays_within_the_size_that_is_foretold(tmp: Path) -> None:
+    scratch = tmp / "scratch"
+    space.make_scratch(scratch, 64 << 30, None, timeout=10)
+    writes = [f"write {place * 600}M 64k" for place in range(100)]  # each in a map of its own
+    tool("qemu-io", "-f", "qcow2", *(word for write in writes for word in ("-c", write)), scratch)
+    assert 100 * 65536 < space.used(scratch) <= space.scratch_size(64 << 30, 100 * 65536)
+
+
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_a_reserved_scratch_file_can_be_written_on_a_full_filesystem(tmp: Path, kind: str) -> None:
     with filesystem(kind, tmp) as place:
         scratch = place / "scratch"
         space.make_scratch(scratch, 64 * MIB, None, timeout=10)
         length = scratch.stat().st_size
-        assert space.reserve(scratch, 66 * MIB) is None
+        reserved = space.scratch_size(64 * MIB, 64 * MIB)
+        assert space.reserve(scratch, reserved) is None
         assert scratch.stat().st_size == length
-        assert space.used(scratch) >= 66 * MIB
+        assert space.used(scratch) >= reserved
         fill(place)
         tool("qemu-io", "-f", "qcow2", "-t", "none", "-c", "write -P 7 0 64M", "-c", "flush", scratch)
         assert succeeds(["qemu-io", "-f", "qcow2", "-c", "read -P 7 0 64M", scratch])

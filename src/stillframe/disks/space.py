@@ -12,6 +12,7 @@ from stillframe.disks.nocow import make_nocow
 from stillframe.errors import WriteFailed
 
 FALLOC_FL_KEEP_SIZE = 1
+CLUSTER = 1 << 16  # of qcow2, where nothing else is said
 
 
 def free(path: Path) -> int:
@@ -46,6 +47,13 @@ def reserve(path: Path, size: int) -> str | None:
     if code == errno.EOPNOTSUPP:
         return "its filesystem cannot reserve space"
     return f"{free(path)} bytes are free" if code == errno.ENOSPC else os.strerror(code)
+
+
+def scratch_size(size: int, data: int) -> int:
+    """The most bytes that a scratch file for a disk of `size` bytes takes once `data` bytes of it are overwritten."""
+    maps = -(-size // (CLUSTER * CLUSTER // 8)) * CLUSTER
+    counts = (data + maps) // (CLUSTER // 2)  # two bytes a cluster
+    return data + maps + counts + 16 * CLUSTER  # header, first tables, and what their growth leaves behind
 
 
 def make_scratch(path: Path, size: int, owner: tuple[int, int] | None, *, timeout: float) -> None:
