@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import falcon
+from falcon.media import JSONHandler
 
 from stillframe.api import routes
 from stillframe.api.auth import sign_in
@@ -28,6 +31,8 @@ def application(deps: Deps) -> App:
         ]
     )
     app.req_options.strip_url_path_trailing_slash = True
+    # ASCII only, so that a refusal can quote whatever was sent
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(dumps=json.dumps)
     app.req_options.auto_parse_qs_csv = False
     Faults(lambda request: _is_operator(policy, request)).install(app)
     _mount(app, deps, policy)

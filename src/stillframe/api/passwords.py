@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from stillframe.errors import ConfigInvalid
 
 LOG = logging.getLogger(__name__)
 
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 LONGEST = 72  # bytes: bcrypt reads no further
 REMEMBERED_SECONDS = 300.0  # a check costs a quarter of a second of processor time
 REMEMBERED_MOST = 1024
@@ -58,7 +61,7 @@ def parse(text: str, default_project: str) -> dict[str, Entry]:
         if not line or line.startswith("#"):
             continue
         user, hash_, project, roles, *more = [*line.split(":"), "", "", ""][: max(4, line.count(":") + 1)]
-        if not user or not hash_.startswith("$2") or len(hash_) != 60 or more:
+        if not user or not _HASH.fullmatch(hash_) or more:
             raise ValueError(f"line {number} is not USER:BCRYPT_HASH[:PROJECT[:ROLE,ROLE]]")
         if user in users:
             raise ValueError(f"line {number} names the user {user} again")
@@ -76,8 +79,8 @@ class PasswordFile:
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt())
         self._stamp, self._users = self._read()
+        self._nobody = _costing_as_much(self._users.values())
 
     def caller(self, user: str, password: str) -> Caller | None:
         """Who this is; None when name or password is wrong, and both cost the same time."""
@@ -116,7 +119,7 @@ class PasswordFile:
             if _stamp(self._path) != self._stamp:
                 stamp, users = self._read()
                 with self._lock:
-                    self._stamp, self._users = stamp, users
+                    self._stamp, self._users, self._nobody = stamp, users, _costing_as_much(users.values())
         except (ConfigInvalid, OSError) as error:
             LOG.warning("nobody can sign in with a password: %s", error)
             return {}
@@ -128,6 +131,12 @@ class PasswordFile:
             return stamp, parse(self._path.read_text(encoding="utf-8"), self._project)
         except (OSError, ValueError) as error:
             raise ConfigInvalid(reason=f"[api] password_file {self._path}: {error}") from error
+
+
+def _costing_as_much(entries: Iterable[Entry]) -> bytes:
+    """A hash of nobody's password that takes as long to check as the dearest of the file's."""
+    rounds = max((int(entry.hash.split(b"$")[2]) for entry in entries), default=12)
+    return bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(rounds=rounds))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
