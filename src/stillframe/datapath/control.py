@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from stillframe.errors import StillframeError
+from stillframe.errors import DeadlineExceeded, StillframeError
 from stillframe.model import Progress
 
 WINDOW = 5.0  # seconds that the rate looks back: long enough to be steady, short enough to show a stall
@@ -124,6 +124,17 @@ class Control:
         """Raise the error it was cancelled with, if it was."""
         if self._error is not None:
             raise self._error
+
+    def within(self, seconds: float, what: str) -> Callable[[], None]:
+        """A check that also raises DeadlineExceeded, with these words, once so many seconds from now have passed."""
+        deadline = time.monotonic() + seconds
+
+        def check() -> None:
+            self.check()
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(what=what, seconds=seconds)
+
+        return check
 
     def sleep(self, seconds: float) -> None:
         """Wait so long, or until cancelled; then raise that error."""

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from stillframe.datapath.control import Control, Meter, Throttle
-from stillframe.errors import CaptureCancelled, ServiceStopped
+from stillframe.errors import CaptureCancelled, DeadlineExceeded, ServiceStopped
 
 
 class Clock:
@@ -86,3 +86,13 @@ def test_the_first_cancellation_stays_and_wakes_a_sleeper() -> None:
     control.cancel(ServiceStopped())
     with pytest.raises(CaptureCancelled):
         control.check()
+
+
+def test_a_check_can_have_a_deadline() -> None:
+    control = Control()
+    control.within(60, "Reading the map")()
+    with pytest.raises(DeadlineExceeded, match="Reading the map took longer than -1 seconds"):
+        control.within(-1, "Reading the map")()
+    control.cancel(CaptureCancelled())
+    with pytest.raises(CaptureCancelled):
+        control.within(60, "Reading the map")()
