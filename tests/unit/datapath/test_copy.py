@@ -137,7 +137,7 @@ def test_a_reader_that_hangs_is_a_stall() -> None:
 
 def test_hashing_a_huge_hole_can_be_cancelled() -> None:
     class Nowhere(MemorySink):
-        def zeros(self, offset: int, length: int) -> None:  # noqa: ARG002
+        def zeros(self, offset: int, length: int) -> None:
             self.hanging.set()
 
     sink, control = Nowhere(), Control(stall=5)
