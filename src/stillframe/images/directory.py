@@ -131,13 +131,12 @@ class DirectoryStore:
 
     def get(self, image_id: str) -> Image:
         """Raises ImageNotFound, also for a damaged record, which the operator's part then tells."""
-        path = self._record(image_id)
         try:
-            return record.loads(path.read_bytes(), image_id)
+            return self._load(image_id)
         except FileNotFoundError as error:
             raise ImageNotFound(image=image_id) from error
         except (OSError, record.RecordError) as error:
-            raise ImageNotFound(image=image_id, operator=f"{path}: {error}") from error
+            raise ImageNotFound(image=image_id, operator=str(error)) from error
 
     def images(self) -> Iterator[Image]:
         """The published images, newest first (then by id); damaged ones are left to `halves`. Raises StoreUnusable."""
@@ -151,15 +150,15 @@ class DirectoryStore:
     def _refresh(self) -> None:
         """Reads the records that are new or changed since the last time: listing thousands takes a stat of each."""
         current = {}
-        for image_id, ending, path in self._files():
+        for image_id, ending, entry in self._files():
             if ending != "json":
                 continue
             try:
-                status = path.stat()
+                status = entry.stat()
                 stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
                 known = self._read.get(image_id)
                 unchanged = known is not None and known[0] == stamp
-                current[image_id] = known if known and unchanged else (stamp, record.loads(path.read_bytes(), image_id))
+                current[image_id] = known if known and unchanged else (stamp, self._load(image_id))
             except (FileNotFoundError, record.RecordError):
                 continue  # deleted meanwhile, or for `halves` to tell
         self._read = current
@@ -206,29 +205,28 @@ class DirectoryStore:
 
     def _remove(self, image_id: str) -> None:
         """Everything of an image that is not published; the mark of a deletion last, so that it can be finished."""
-        mine = [(ending == "gone", path) for owner, ending, path in self._files() if owner == image_id]
-        for _, path in sorted(mine):
-            path.unlink(missing_ok=True)
+        mine = [(ending == "gone", entry.name) for owner, ending, entry in self._files() if owner == image_id]
+        for _, name in sorted(mine):
+            (self.path / name).unlink(missing_ok=True)
         self._sync()
 
     # ------------------------------------------------------------------------------------------------- inspecting
 
     def halves(self) -> Iterator[Half]:
         """What is there and not published, or published and damaged; an image in the making is among it."""
-        files: dict[str, dict[str, Path]] = {}
-        for image_id, ending, path in self._files():
-            files.setdefault(image_id, {})[ending] = path
+        files: dict[str, set[str]] = {}
+        for image_id, ending, _ in self._files():
+            files.setdefault(image_id, set()).add(ending)
         for image_id, endings in sorted(files.items()):
-            published = "json" in endings
-            for ending, path in sorted(endings.items()):
-                reason = self._damage(image_id) if ending == "json" else _why(ending, published=published)
+            for ending in sorted(endings):
+                reason = self._damage(image_id) if ending == "json" else _why(ending, published="json" in endings)
                 if reason:
-                    yield Half(image_id, path.name, reason)
+                    yield Half(image_id, f"{image_id}.{ending}", reason)
 
     def _damage(self, image_id: str) -> str | None:
         """What is wrong with a published image."""
         try:
-            image = record.loads(self._record(image_id).read_bytes(), image_id)
+            image = self._load(image_id)
             length = self._data(image).stat().st_size
         except FileNotFoundError:
             return "its data is missing"
@@ -236,23 +234,24 @@ class DirectoryStore:
             return str(error)
         return f"its data has {length} bytes, and its record says {image.size}" if length != image.size else None
 
-    def _files(self) -> Iterator[tuple[str, str, Path]]:
-        """(image id, what follows it, path) of each file that is named after an image."""
+    def _files(self) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
+        """(image id, what follows it, entry) of each file that is named after an image."""
         try:
             entries = list(os.scandir(self.path))
         except OSError as error:
             raise self._unusable(error) from error
         for entry in entries:
             image_id, _, ending = entry.name.partition(".")
-            try:
-                yield record.checked(image_id), ending, Path(entry.path)
-            except ImageNotFound:
-                continue  # not ours
+            if record.UUID.fullmatch(image_id):
+                yield image_id, ending, entry
 
     # ------------------------------------------------------------------------------------------------ small things
 
     def _record(self, image_id: str) -> Path:
         return self.path / f"{record.checked(image_id)}.json"
+
+    def _load(self, image_id: str) -> Image:
+        return record.loads(self._record(image_id).read_bytes(), image_id)
 
     def _data(self, image: Image) -> Path:
         record.checked(image.id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from dataclasses import replace
 
 from cattrs import BaseValidationError
@@ -18,6 +17,7 @@ from stillframe import records
 from stillframe.errors import ImageNotFound
 from stillframe.model import Image
 
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMAT = re.compile(r"[a-z0-9]{1,16}")
 RESERVED = frozenset({"json", "part", "gone"})  # endings that have a meaning of their own
 
@@ -54,12 +54,9 @@ def data_name(image: Image) -> str:
 
 def checked(image_id: str) -> str:
     """The id, proven to be a UUID as it is written in file names; raises ImageNotFound."""
-    try:
-        if str(uuid.UUID(image_id)) == image_id:
-            return image_id
-    except ValueError:
-        pass
-    raise ImageNotFound(image=image_id)
+    if not UUID.fullmatch(image_id):
+        raise ImageNotFound(image=image_id)
+    return image_id
 
 
 def same(one: Image, other: Image) -> bool:
