@@ -161,7 +161,7 @@ class Job:
             self._commit(work, source, hold, results)
             self._enter(Phase.PUBLISHING)
             with self._timeline.step("publish"):
-                publication.publish(work, results)
+                publication.publish(work, hold, results)
         return results
 
     def _turn(self) -> AbstractContextManager[bool]:

@@ -20,13 +20,13 @@ def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageRes
     return replace(result, properties={**request.properties, **_attestation(hold.source, hold.instant)})
 
 
-def publish(work: Work, results: tuple[ImageResult, ...]) -> None:
+def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     """Makes all images of the capture visible, or none of them. Doing it again after a crash is fine."""
     store = work.tools.store
     published: list[str] = []
     try:
         for wanted, result in zip(work.subject.wanted, results, strict=True):
-            store.publish(_image(wanted.image, result))
+            store.publish(_image(wanted.image, result, hold.instant))
             published.append(result.id)
     except StillframeError:
         _withdraw(store, published)
@@ -49,7 +49,7 @@ def _attestation(source: str, instant: Instant) -> dict[str, str]:
     return found
 
 
-def _image(request: ImageRequest, result: ImageResult) -> Image:
+def _image(request: ImageRequest, result: ImageResult, instant: Instant) -> Image:
     properties = dict(result.properties)
     moment = now()
     return Image(
@@ -67,4 +67,5 @@ def _image(request: ImageRequest, result: ImageResult) -> Image:
         min_disk=max(int(properties.pop(MIN_DISK, 0)), -(-result.virtual_size // GIB)),
         min_ram=int(properties.pop(MIN_RAM, 0)),
         properties=properties,
+        captured_at=instant.captured_at,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from stillframe.capture.tools import Tools
 from stillframe.config import Capture as CaptureOptions
 from stillframe.disks import chain
-from stillframe.disks.encryption import encryption
 from stillframe.errors import CannotFreeze, DiskEncrypted, NoSuchDisk, WrongState
 from stillframe.hypervisor import inventory
 from stillframe.messaging.contract import Order
@@ -86,10 +85,9 @@ def _wanted(instance: Instance, image: ImageRequest, wishes: Wishes, options: Ca
     if named is None:
         known = ", ".join(disk.target for disk in instance.disks) or "none"
         raise NoSuchDisk(instance=instance.id, disk=target or "that counts as its root disk", disks=known)
-    by = encryption(named)
-    if by and not options.allow_decrypted:
-        raise DiskEncrypted(disk=named.target, by=by)
     disk = chain.inspected(named)
+    if disk.encryption and not options.allow_decrypted:
+        raise DiskEncrypted(disk=disk.target, by=disk.encryption)
     return Wanted(disk, image, wishes.disk_format or options.snapshot_image_format or image_format(disk))
 
 

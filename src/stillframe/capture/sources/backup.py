@@ -124,7 +124,7 @@ def _make_scratch(work: Work) -> list[Path]:
 
 def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
     """Space that is reserved cannot run out: needed where the guest would be told of it as an I/O error."""
-    needed = chain.allocated(wanted.disk)
+    needed = space.scratch_size(wanted.disk.size, chain.allocated(wanted.disk))
     free = space.free(path.parent) - tools.options.scratch_reserve
     if free <= 0:
         raise NoSpace(

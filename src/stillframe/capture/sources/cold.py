@@ -5,12 +5,13 @@ from __future__ import annotations
 from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import SuspendedGuest
+from stillframe.capture.sources.exports import obstacle_to_export
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.errors import InstanceGone, InstantLost
 from stillframe.hypervisor import power
-from stillframe.model import Consistency, DiskKind, Instant, PowerState, now
+from stillframe.model import Consistency, Instant, PowerState, now
 
 
 class Cold:
@@ -25,8 +26,7 @@ class Cold:
             return "nobody asked to pause a running guest"
         if subject.require_quiesce:
             return "a guest that is paused cannot be frozen, which is required"
-        network = [wanted.disk.target for wanted in subject.wanted if wanted.disk.top.kind is DiskKind.NETWORK]
-        return f"{', '.join(network)}: not on this host" if network else None
+        return obstacle_to_export(subject)
 
     def hold(self, work: Work) -> Hold:
         """QEMU writes out all it has when it pauses; from then on the files are at rest."""

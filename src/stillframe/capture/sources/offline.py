@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.sources.copies import obstacle_to_copies, share
+from stillframe.capture.sources.exports import obstacle_to_export
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.fingerprint import fingerprint
 from stillframe.errors import InstanceGone, InstantLost
 from stillframe.hypervisor import power
-from stillframe.model import Consistency, DiskKind, Instant, VmState, now
+from stillframe.model import Consistency, Instant, VmState, now
 
 
 class Offline:
@@ -27,8 +28,7 @@ class Offline:
         """It needs the domain to be off, and files or devices on this host."""
         if subject.live:
             return f"the instance is {subject.instance.vm_state.value}, and QEMU writes to its disks"
-        network = [wanted.disk.target for wanted in subject.wanted if wanted.disk.top.kind is DiskKind.NETWORK]
-        return f"{', '.join(network)}: not on this host" if network else None
+        return obstacle_to_export(subject)
 
     def hold(self, work: Work) -> Hold:
         """The instant is now: nobody writes."""
