@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,18 +104,18 @@ def plain_copy(socket: Path, target: Path) -> Path:
     return target
 
 
-def thread_count(pid: int) -> int:
-    """Threads of a process."""
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+def proportional_mib(pid: int) -> float:
+    """Memory of a process; of pages that it shares, its share."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("Pss:")[1].split()[0]) / 1024
 
 
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+def fill(guest: Guest, mib: int) -> None:
+    """Writes a file of so many MiB in the guest, to be overwritten."""
+    guest.execute(f"dd if=/dev/urandom of=/mnt/filler bs=64k count={mib * 16} conv=fsync", 60)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL, and its end."""
-    process.kill()
-    process.wait(10)
+def begin_overwriting(guest: Guest, mib: int) -> None:
+    """Has the guest overwrite that file; does not wait for it."""
+    script = f"dd if=/dev/zero of=/mnt/filler bs=64k count={mib * 16} conv=notrunc,fsync"
+    guest.agent("guest-exec", path="/bin/sh", arg=["-c", script])

@@ -21,7 +21,9 @@ from tests.real.hypervisor_tools import (
     MIB,
     abort_any,
     begin,
+    begin_overwriting,
     connected,
+    fill,
     foreign_backup,
     plain_copy,
     scratch,
@@ -131,15 +133,16 @@ def test_a_stopped_domain_has_nothing_to_abort(connection: Connection, guests: G
 
 def test_a_guest_that_ran_out_of_scratch_goes_on_without_loss(tmp: Path) -> None:
     with (
-        small_filesystem(tmp / "small", 3 * MIB) as small,
+        small_filesystem(tmp / "small", 2 * MIB) as small,
         PrivateLibvirtd(tmp / "h") as host,
         connected(host.uri) as connection,
     ):
         made = Guests(host, tmp)
-        guest = made.writing(disks.raw(tmp / "a.raw", 64 * MIB, blocks.autorun(slots=2048)))
+        guest = made.writing(disks.raw(tmp / "a.raw", 64 * MIB, blocks.autorun(slots=64)))
         run = power.run(connection, guest.id)
-        until(lambda: blocks.reports(guest.serial())[-1].last > 2048, 90, "the writer to go round once")
+        fill(guest, 6)
         socket = begin(connection, guest, small)
+        begin_overwriting(guest, 6)
         until(
             lambda: power.state(connection, guest.id) == (PowerState.PAUSED, power.IO_ERROR),
             90,

@@ -174,6 +174,7 @@ def _listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)  # of a guard that was killed: we hold the lock
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
+    path.chmod(0o600)
     listener.listen()
     return listener
 

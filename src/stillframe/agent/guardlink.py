@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,8 @@ class GuardLink:
 
     def _drop(self) -> None:
         if self._lines is not None:
+            with suppress(OSError):  # the other end is gone already
+                self._lines.socket.shutdown(socket.SHUT_RDWR)  # wakes the watcher, which close() does not
             self._lines.close()
             self._lines = None
             self._pid = None
