@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from stillframe.cli.record import Record
-from stillframe.cli.text import human_bytes, human_seconds
-from stillframe.cli.timeline import progress_line, step_line
+from stillframe.cli.timeline import how_far, progress_line, step_line
 from stillframe.model import CaptureStatus
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Live:
             description=_step_name(record),
             total=progress.total or None,
             completed=progress.done,
-            how=_how(record),
+            how=how_far(progress) if progress.total else "",
         )
 
     def note(self, text: str) -> None:
@@ -109,18 +108,6 @@ def _bars(stream: TextIO) -> Bars:
         transient=True,
         expand=True,
     )
-
-
-def _how(record: Record) -> str:
-    """Bytes, rate and time left."""
-    progress = record.progress
-    if not progress.total:
-        return ""
-    parts = [f"{human_bytes(progress.done)} of {human_bytes(progress.total)}"]
-    left = progress.seconds_left
-    if left is not None and progress.done < progress.total:
-        parts += [f"{human_bytes(progress.rate)}/s", f"{human_seconds(left)} left"]
-    return "  ".join(parts)
 
 
 def _new_steps(record: Record, told: int) -> list[str]:

@@ -47,17 +47,19 @@ class Record:
 
 def record(data: Mapping[str, Any]) -> Record:
     """The record in a capture's JSON object."""
-    progress = data.get("progress") or {}
     return Record(
         id=data["id"],
         name=data.get("name") or "",
         status=CaptureStatus(data["status"]),
-        progress=Progress(
-            progress.get("bytes_done") or 0, progress.get("bytes_total") or 0, progress.get("bytes_per_second") or 0.0
-        ),
+        progress=progress(data.get("progress") or {}),
         steps=steps(data.get("steps") or ()),
         fault=_fault(data.get("fault")),
     )
+
+
+def progress(data: Mapping[str, Any]) -> Progress:
+    """How far the bytes are."""
+    return Progress(data.get("bytes_done") or 0, data.get("bytes_total") or 0, data.get("bytes_per_second") or 0.0)
 
 
 def steps(data: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:

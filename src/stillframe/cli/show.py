@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cliff.show import ShowOne
 
-from stillframe.cli.text import Lines, Plain, Time, human_bytes, human_seconds
+from stillframe.cli.text import Lines, Plain, Time, human_bytes
 
 if TYPE_CHECKING:
     from stillframe.cli.client import Client
@@ -72,11 +72,10 @@ class Progress(Lines):
     """Bytes, rate and time left."""
 
     def human_readable(self) -> str:
-        data = self._value or {}
-        text = f"{human_bytes(data.get('bytes_done') or 0)} of {human_bytes(data.get('bytes_total') or 0)}"
-        if data.get("seconds_left"):
-            text += f", {human_bytes(data['bytes_per_second'])}/s, {human_seconds(data['seconds_left'])} left"
-        return text
+        from stillframe.cli.record import progress  # noqa: PLC0415  (for tables only)
+        from stillframe.cli.timeline import how_far  # noqa: PLC0415
+
+        return how_far(progress(self._value or {}))
 
 
 class Failure(Lines):

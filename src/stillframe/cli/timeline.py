@@ -30,12 +30,19 @@ def step_line(step: Step) -> str:
 
 def progress_line(step: str, progress: Progress) -> str:
     """How far the bytes are on one line."""
-    share = progress.done / progress.total if progress.total else 0.0
-    line = f"{step}: {share:.0%}, {human_bytes(progress.done)} of {human_bytes(progress.total)}"
+    share = f"{progress.done / progress.total:.0%}, " if progress.total else ""
+    return f"{step}: {share}{how_far(progress)}"
+
+
+def how_far(progress: Progress) -> str:
+    """Bytes, rate and time left, as far as they are known."""
+    if not progress.total:
+        return human_bytes(progress.done)
+    text = f"{human_bytes(progress.done)} of {human_bytes(progress.total)}"
     left = progress.seconds_left
-    if left is None:
-        return line
-    return f"{line}, {human_bytes(progress.rate)}/s, {human_seconds(left)} left"
+    if left is None or left <= 0:
+        return text
+    return f"{text}, {human_bytes(progress.rate)}/s, {human_seconds(left)} left"
 
 
 def failure(fault: Fault, steps: Sequence[Step], width: int | None = None) -> list[str]:

@@ -16,7 +16,8 @@ from stillframe.cli.display import Live, Plain
 from stillframe.cli.main import main
 from stillframe.cli.record import record, steps
 from stillframe.cli.text import byte_count, human_bytes, human_seconds, key_value
-from stillframe.cli.timeline import timeline
+from stillframe.cli.timeline import progress_line, timeline
+from stillframe.model import Progress
 from tests.unit.cli.cli_service import capture, step
 
 
@@ -99,6 +100,18 @@ def test_plain_lines_come_seconds_apart() -> None:
         display.update(record(moving["capture"]))
     lines = out.getvalue().splitlines()
     assert [line.split(",")[0] for line in lines] == ["transfer: 0%", "transfer: 30%", "transfer: 60%", "transfer: 90%"]
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(256 << 10, 0, 1e6), "copy: 256 KiB"),  # nothing known to be moved
+        (Progress(3 << 20, 2 << 20, 1e6), "copy: 150%, 3.00 MiB of 2.00 MiB"),
+        (Progress(1 << 20, 4 << 20, 0.0), "copy: 25%, 1.00 MiB of 4.00 MiB"),
+    ],
+)
+def test_progress_tells_only_what_is_known(progress: Progress, text: str) -> None:
+    assert progress_line("copy", progress) == text
 
 
 def test_a_password_line_lets_its_user_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
