@@ -50,9 +50,13 @@ def raw(path: Path, size: int, files: Files | None = None) -> GuestDisk:
 
 def qcow2(path: Path, size: int, files: Files | None = None) -> GuestDisk:
     """A qcow2 disk with an ext4 filesystem."""
-    image = filesystem(path.with_suffix(".plain"), size, files)
-    tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, path)
-    image.unlink()
+    return as_qcow2(raw(path.with_suffix(".plain"), size, files), path)
+
+
+def as_qcow2(disk: GuestDisk, path: Path) -> GuestDisk:
+    """The same contents as a qcow2 file; the raw one is removed."""
+    tool("qemu-img", "convert", "-f", disk.format, "-O", "qcow2", disk.path, path, timeout=300)
+    disk.path.unlink()
     return GuestDisk(path, "qcow2")
 
 

@@ -88,7 +88,11 @@ class PrivateLibvirtd:
             shutil.copytree(CAPABILITIES, self.directory / "cache" / "qemu" / "capabilities", dirs_exist_ok=True)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(

@@ -32,10 +32,19 @@ def matching(test: Callable[[Path], bool]) -> tuple[int, ...]:
 
 
 def mentioning(path: Path) -> tuple[int, ...]:
-    """The living processes with this path in their command line, other than this one."""
+    """The living processes of this mount namespace with this path in their command line, other than this one.
+
+    Guests of a private libvirtd live in another namespace.
+    """
     needle = os.fsencode(path)
-    me = str(os.getpid())
-    return matching(lambda entry: entry.name != me and needle in (entry / "cmdline").read_bytes())
+    me, here = str(os.getpid()), mount_namespace(os.getpid())
+
+    def mentions(entry: Path) -> bool:
+        if entry.name == me or needle not in (entry / "cmdline").read_bytes():
+            return False
+        return str((entry / "ns" / "mnt").readlink()) == here
+
+    return matching(mentions)
 
 
 def in_mount_namespace(namespace: str) -> tuple[int, ...]:

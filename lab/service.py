@@ -67,7 +67,11 @@ class Service:
         self.config_file.write_text("\n".join(sections))
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.discard()
+            raise
         return self
 
     def __exit__(
@@ -133,7 +137,7 @@ class Service:
         return status
 
     def discard(self) -> None:
-        """Ends it. After a clean end nothing of it may be left (NotInTime); what a killed one has left is killed too."""
+        """Ends it. After a clean end nothing may be left of it (NotInTime); what a killed one has left is ended too."""
         if self.running:
             self.stop()
             until(lambda: not self.children(), 15, f"the end of all processes of the service in {self.directory}")
@@ -141,7 +145,7 @@ class Service:
         processes.end(self.children, f"what the service in {self.directory} has left")
 
     def children(self) -> tuple[int, ...]:
-        """All living processes that have this service's directory on their command line, itself included."""
+        """All living processes with this service's directory on their command line; itself included, guests not."""
         return processes.mentioning(self.directory)
 
     def log(self) -> str:
