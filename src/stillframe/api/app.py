@@ -21,13 +21,13 @@ App = falcon.App[falcon.Request, falcon.Response]
 
 def application(deps: Deps) -> App:
     """The application; raises ConfigInvalid for options of [api] that cannot be used."""
-    policy = Policy(deps.settings.oslo)
+    policy, signing_in = Policy(deps.settings.oslo), SigningIn(sign_in(deps.settings.api))
     app = App(
         middleware=[
             Metering(deps.registry),  # first, so that its clock runs over everything
             RequestIds(),  # every later failure is logged and answered with the id
             Microversions(),  # before signing in: a 401 names its microversion too
-            SigningIn(sign_in(deps.settings.api)),
+            signing_in,
         ]
     )
     app.req_options.strip_url_path_trailing_slash = True

@@ -6,6 +6,8 @@ import grp
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stillframe.errors import AddressInUse, ConfigInvalid
@@ -26,7 +28,8 @@ def unix_socket(path: Path, group: str | None) -> socket.socket:
     try:
         with tempfile.TemporaryDirectory(prefix=".s", dir=path.parent) as private:
             bound = Path(private, "s")
-            _bind(listener, bound)
+            with _short(bound) as address:
+                listener.bind(address)
             if gid is not None:
                 os.chown(bound, -1, gid)
             bound.chmod(0o600 if gid is None else 0o660)
@@ -58,11 +61,12 @@ def tcp_socket(listen: str) -> socket.socket:
     return listener
 
 
-def _bind(listener: socket.socket, bound: Path) -> None:
-    """By way of the directory's descriptor: a path in sockaddr_un has 107 bytes at the most."""
-    directory = os.open(bound.parent, os.O_PATH | os.O_DIRECTORY)
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path by way of its directory's descriptor: sockaddr_un has 107 bytes at the most."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        listener.bind(f"/proc/self/fd/{directory}/{bound.name}")
+        yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
 
@@ -74,7 +78,8 @@ def _check_stale(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWERS_WITHIN)
         try:
-            probe.connect(str(path))
+            with _short(path) as address:
+                probe.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             return
         except OSError as error:
