@@ -62,7 +62,8 @@ class _Mapped:
 def _mapped(work: Work, held: HeldDisk, reader: NbdReader) -> _Mapped:
     wanted = held.wanted
     with work.timeline.step(f"map {wanted.disk.target}") as step:
-        layout = LAYOUTS[wanted.disk_format](map_of(reader, work.control.check))
+        in_time = work.control.within(work.tools.options.step_deadline, "Reading the map of the disk")
+        layout = LAYOUTS[wanted.disk_format](map_of(reader, in_time))
         data = layout.length - layout.hole_bytes
         step.note(f"{layout.virtual_size >> 20} MiB of disk, {data >> 20} MiB to write")
         if wanted.disk_format == "raw":
