@@ -40,7 +40,7 @@ class RequestIds:
             request.context.request_id,
             caller.user_id if caller else "-",
             request.method,
-            request.path,
+            request.path.encode("unicode_escape").decode(),  # a line break in it forges no line
             response.status_code,
             1000 * (time.monotonic() - request.context.started),
         )

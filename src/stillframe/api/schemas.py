@@ -49,7 +49,7 @@ METADATA: Schema = {
     "patternProperties": {r"^[a-zA-Z0-9-_:. ]{1,255}\Z": {"type": "string", "format": "text", "maxLength": 255}},
     "additionalProperties": False,
 }
-COUNT: Schema = {"type": ["integer", "string"], "pattern": r"^[0-9]+\Z", "minimum": 0, "maxLength": 9}
+COUNT: Schema = {"type": ["integer", "string"], "pattern": r"^[0-9]+\Z", "minimum": 0, "maximum": 10**9, "maxLength": 9}
 
 
 def _action(name: str, properties: Schema, required: list[str]) -> Schema:

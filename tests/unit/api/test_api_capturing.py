@@ -245,7 +245,7 @@ def test_a_backup_with_its_rotation_as_a_string(house: House) -> None:
     assert server["OS-EXT-STS:task_state"] == "image_backup"
 
 
-@pytest.mark.parametrize("rotation", [-1, "-1", "x", "", 1.5, None, True])
+@pytest.mark.parametrize("rotation", [-1, "-1", "x", "", 1.5, None, True, 10**30, "9" * 30])
 def test_rotations_that_are_no_count(house: House, rotation: object) -> None:
     body = {"createBackup": {"name": "nightly", "backup_type": "daily", "rotation": rotation}}
     answer = house.post("alice", ACTION, body)
@@ -304,6 +304,7 @@ def test_all_disks_and_the_root_disk(house: House) -> None:
         ({"disks": "some"}, "disks"),
         ({"format": "vmdk"}, "format"),
         ({"bandwidth": -1}, "bandwidth"),
+        ({"bandwidth": 2**64}, "bandwidth"),
         ({"quiesce": "yes"}, "quiesce"),
         ({"server_id": "x"}, "server_id"),
         ({"nonsense": 1}, "nonsense"),

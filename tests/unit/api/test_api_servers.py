@@ -112,6 +112,9 @@ def test_the_flavor_is_a_link_before_2_47(house: House) -> None:
         ("?changes-since=2000-01-01T00:00:00Z", ["web1", "web2"]),
         ("?changes-before=2000-01-01T00:00:00Z", []),
         (f"?image={BASE_IMAGE}", ["web1"]),
+        ("?flavor=m1.tiny", ["web1"]),
+        ("?flavor=2c-128m", ["web2"]),
+        ("?flavor=nonsense", []),
     ],
 )
 def test_filters_of_a_member(house: House, query: str, expected: list[str]) -> None:

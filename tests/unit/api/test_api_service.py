@@ -100,6 +100,27 @@ def test_methods_that_are_none(house: House) -> None:
     assert answer.json["badMethod"]["message"]
 
 
+def test_a_path_forges_no_line_of_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        house.get("alice", "/v2.1/servers/x%0areq-1 root DELETE")
+    assert "\nreq-1" not in caplog.text
+
+
+@pytest.mark.parametrize("odd", ["%ff", "%00", "%0d%0aX-Evil:%201", "a%2fb", "%ed%a0%80", "..", "%2e%2e", "a" * 5000])
+def test_odd_paths_and_queries_are_refused_and_break_nothing(house: House, odd: str) -> None:
+    for url in (
+        f"/v2.1/servers/{odd}",
+        f"/v2.1/captures/{odd}",
+        f"/image/v2/images/{odd}/file",
+        f"/v2.1/{odd}/servers",
+    ):
+        assert house.get("alice", url).status_code in (400, 404), url
+    for name in ("name", "marker", "limit", "sort_key", "changes-since", "status", "image"):
+        answer = house.get("alice", f"/v2.1/servers?{name}={odd}")
+        assert answer.status_code in (200, 400), answer.text
+        assert "X-Evil" not in answer.headers
+
+
 def test_every_request_is_logged_with_its_id(house: House, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         answer = house.get("alice", "/v2.1/servers?name=x")

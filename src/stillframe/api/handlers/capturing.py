@@ -146,7 +146,7 @@ def _wanted(asked: Mapping[str, Any]) -> Wanted:
             require_quiesce=asked.get("quiesce", False),
             trim=asked.get("trim", False),
             cold=asked.get("cold", False),
-            bandwidth=asked.get("bandwidth", 0),
+            bandwidth=int(asked.get("bandwidth", 0)),  # JSON Schema counts 1.0 as an integer
         ),
     )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from stillframe.api.call import Answer, Call
 from stillframe.api.deps import Deps
+from stillframe.api.handlers.flavors import instances
 from stillframe.api.paging import Page, page_of, paged
 from stillframe.api.policy import Policy
 from stillframe.api.server_query import ServerQuery, server_query
 from stillframe.api.views import servers as views
+from stillframe.api.views.flavors import flavor_of
+from stillframe.controller.servers import ServerFilters
 from stillframe.model import Server, now
 
 RULE = "os_compute_api:servers:"
@@ -55,7 +59,17 @@ class Servers:
 
     def _found(self, call: Call, wanted: ServerQuery, page: Page) -> list[Server]:
         project = wanted.project if wanted.all_projects else self._policy.scope(call.caller)
-        return self._servers.list(wanted.filters, project, wanted.sort, page.limit, page.marker)
+        filters = wanted.filters if wanted.filters.flavor is None else self._of_flavor(wanted.filters, project)
+        return self._servers.list(filters, project, wanted.sort, page.limit, page.marker)
+
+    def _of_flavor(self, filters: ServerFilters, project: str | None) -> ServerFilters:
+        """A flavor's id is derived from the instance, and no column: the ids of those that have it take its place."""
+        ids = tuple(
+            instance.id
+            for instance in instances(self._servers, project)
+            if flavor_of(instance).id == filters.flavor and (filters.ids is None or instance.id in filters.ids)
+        )
+        return replace(filters, flavor=None, ids=ids)
 
     def _sight(self, call: Call) -> views.Sight:
         sees_hosts = call.version >= (2, 16) and self._policy.allows(call.caller, f"{RULE}show:host_status")
