@@ -23,9 +23,12 @@ class Torn(AssertionError):  # noqa: N818 - reads as what it says
     """The blocks of an image are not those of one instant."""
 
 
-def autorun(*, slots: int = SLOTS, check: bool = True, pause_us: int = 0) -> dict[str, str]:
+def autorun(
+    *, slots: int = SLOTS, check: bool = True, pause_us: int = 0, report_ms: int | None = None
+) -> dict[str, str]:
     """The file that makes a guest write numbered blocks from its boot on; for the factories in lab.disks."""
     words = f"/mnt/{FILE} {slots}{' check' if check else ''}{f' pause={pause_us}' if pause_us else ''}"
+    words += f" every={report_ms}" if report_ms else ""
     return {"autorun*": f"#!/bin/sh\nexec blockwriter {words} >/dev/console 2>&1\n"}
 
 
@@ -117,7 +120,7 @@ LINE = re.compile(r"LAB writer n=(\d+) longest_us=(\d+) ever_us=(\d+) at_ms=(\d+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One second of the writer, as it said it on the serial console."""
+    """One second of the writer (or what report_ms says), as it said it on the serial console."""
 
     last: int
     longest: float  # seconds that the longest write of this second took

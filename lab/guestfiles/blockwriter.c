@@ -1,10 +1,12 @@
-/* blockwriter FILE SLOTS [check] [pause=US]: writes numbered blocks of 4 KiB to FILE without pause, each one durable
- * (O_DIRECT | O_DSYNC) before the next begins. Block n goes to slot (n - 1) % SLOTS, so that FILE always holds the last
- * SLOTS numbers, and old blocks are overwritten as a database would. It goes on after the highest number that it finds.
+/* blockwriter FILE SLOTS [check] [pause=US] [every=MS]: writes numbered blocks of 4 KiB to FILE without pause, each one
+ * durable (O_DIRECT | O_DSYNC) before the next begins. Block n goes to slot (n - 1) % SLOTS, so that FILE always holds
+ * the last SLOTS numbers, and old blocks are overwritten as a database would. It goes on after the highest number that
+ * it finds.
  *
  * With "check" it reads a slot before it overwrites it, and complains when it does not hold what was written there:
- * a lost write. Once a second it prints the last number, the longest write since the line before and since the start,
- * and a histogram of the write times (bucket:count; bucket b holds times below 2^((b+1)/4) microseconds).
+ * a lost write. Once a second (or every so many milliseconds) it prints the last number, the longest write since the
+ * line before and since the start, and a histogram of the write times (bucket:count; bucket b holds times below
+ * 2^((b+1)/4) microseconds).
  *
  * A block: "SFBLOCK1", u64 number, u64 checksum (FNV-1a, 64 bits at a time, of all other words), then words that are
  * number * 2654435761 + index. Little endian. lab/blocks.py reads them. */
@@ -85,15 +87,17 @@ static void report(uint64_t number, uint64_t longest, uint64_t ever, unsigned *h
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: blockwriter FILE SLOTS [check] [pause=US]\n");
+        fprintf(stderr, "usage: blockwriter FILE SLOTS [check] [pause=US] [every=MS]\n");
         return 2;
     }
-    uint64_t slots = strtoull(argv[2], NULL, 10), pause = 0;
+    uint64_t slots = strtoull(argv[2], NULL, 10), pause = 0, every = 1000000;
     int check = 0;
     for (int i = 3; i < argc; i++) {
         check |= !strcmp(argv[i], "check");
         if (!strncmp(argv[i], "pause=", 6))
             pause = strtoull(argv[i] + 6, NULL, 10);
+        if (!strncmp(argv[i], "every=", 6))
+            every = strtoull(argv[i] + 6, NULL, 10) * 1000;
     }
     void *memory[2];
     if (posix_memalign(&memory[0], BLOCK, BLOCK) || posix_memalign(&memory[1], BLOCK, BLOCK))
@@ -104,7 +108,7 @@ int main(int argc, char **argv)
         printf("LAB writer error=%d open\n", errno);
         return 3;
     }
-    uint64_t number = highest(fd, slots, block), longest = 0, ever = 0, line_due = microseconds() + 1000000;
+    uint64_t number = highest(fd, slots, block), longest = 0, ever = 0, line_due = microseconds() + every;
     unsigned histogram[BUCKETS] = {0};
     printf("LAB writer found=%llu\n", (unsigned long long)number);
     fflush(stdout);
@@ -135,7 +139,7 @@ int main(int argc, char **argv)
         if (ended >= line_due) {
             report(number, longest, ever, histogram);
             longest = 0;
-            line_due = ended + 1000000;
+            line_due = ended + every;
         }
         if (pause)
             usleep(pause);
