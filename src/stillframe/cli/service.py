@@ -15,6 +15,8 @@ from stillframe.cli.base import Guarded
 from stillframe.errors import BadRequest
 
 WIDTH = 100
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+CHATTY = ("alembic", "sqlalchemy", "stevedore")  # libraries whose progress is nobody's business
 
 
 class Up(Guarded, Command):
@@ -39,8 +41,15 @@ class Up(Guarded, Command):
         from stillframe.onehost import run  # noqa: PLC0415
 
         settings = config.load(files=parsed_args.files)
-        logging.getLogger().handlers.clear()  # those of -v: the service sets up its own
+        log_to_stderr(settings.service.log_level)
         return run(settings)
+
+
+def log_to_stderr(level: str) -> None:
+    """One line a record; systemd's journal and the like do the rest. Replaces what -v has set up."""
+    logging.basicConfig(level=level, format=LOG_FORMAT, force=True)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class ConfigSample(Guarded, Command):
