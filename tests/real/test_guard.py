@@ -306,6 +306,17 @@ def test_the_guard_waits_for_libvirtd_to_come_back(tmp: Path) -> None:
         made.remove()
 
 
+def test_the_guard_ends_when_qemu_is_gone_though_libvirtd_never_comes_back(tmp: Path) -> None:
+    with PrivateLibvirtd(tmp / "h") as host, connected(host.uri) as connection:
+        guest = Guests(host, tmp).define(disks.raw(tmp / "a.raw", 32 * MIB)).start()
+        agents = Agents(tmp / "state", host.uri)
+        guard = agents.start(abort_arm(connection, guest, tmp / "b.sock"), an_arm(connection, guest, ArmKind.RESUME))
+    agents.kill()
+    killed = time.monotonic()
+    agents.guard_ends(guard)
+    assert time.monotonic() - killed < GRACE
+
+
 def test_a_guard_that_is_asked_to_end_gives_back_first(
     connection: Connection, guests: Guests, agents: Agents, tmp: Path
 ) -> None:

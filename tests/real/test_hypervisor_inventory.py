@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from lab import disks
 from lab.domains import NovaMetadata
 from lab.factory import Guests
-from lab.libvirtd import PrivateLibvirtd
+from lab.libvirtd import UNPRIVILEGED, PrivateLibvirtd
 from lab.wait import until
 from stillframe.errors import HypervisorUnavailable, InstanceGone
 from stillframe.hypervisor import inventory, power
@@ -120,6 +121,18 @@ def test_a_subscriber_that_fails_or_left_does_not_keep_events_from_the_others(
     guest.remove()
     until(lambda: heard.of(guest) == ["defined", "undefined"], 10, "both events")
     assert left == []
+
+
+def test_the_user_of_an_unprivileged_qemu_is_told(tmp: Path) -> None:
+    with PrivateLibvirtd(tmp / "h", user=UNPRIVILEGED) as host, connected(host.uri) as connection:
+        made = Guests(host, tmp)
+        guest = made.define(disks.raw(tmp / "a.raw", 16 * MIB))
+        assert inventory.qemu_owner(connection, guest.id) is None
+        guest.start()
+        user = pwd.getpwnam(UNPRIVILEGED)
+        assert inventory.qemu_owner(connection, guest.id) == (user.pw_uid, user.pw_gid)
+        assert "?" not in str(power.run(connection, guest.id))
+        made.remove()
 
 
 def test_a_lost_libvirtd_is_not_an_empty_host_and_comes_back_by_itself(tmp: Path) -> None:

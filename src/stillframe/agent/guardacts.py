@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from stillframe.capture.guarding import Arm, ArmKind
-from stillframe.hypervisor import backup, guestagent, power
+from stillframe.hypervisor import backup, guestagent, power, runs
 from stillframe.hypervisor.connection import Connection
 
 _AGENT_SECONDS = 5.0  # for each answer of a guest agent
@@ -22,7 +22,7 @@ def give_back(connection: Connection, arm: Arm, *, was_paused: bool) -> None:
     was_paused: the guest was paused by an I/O error before, so that is not ours to mend.
     Raises a StillframeError when it has to be tried again; InstanceGone when there is nothing left to try.
     """
-    if power.run(connection, arm.instance_id) != arm.run:
+    if runs.ended(arm.run) or power.run(connection, arm.instance_id) != arm.run:
         return
     match arm.kind:
         case ArmKind.THAW:

@@ -9,6 +9,7 @@ import time
 from stillframe.agent import guardacts
 from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.errors import InstanceGone, StillframeError
+from stillframe.hypervisor import runs
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.events import IO_ERROR, DomainEvent, EventKind
 
@@ -152,7 +153,7 @@ class Watch:
             return f"its {self.arm.seconds:g} seconds are over"
         gone = self._watches.agent_gone_since
         grace = self._watches.grace if self.arm.kind is ArmKind.ABORT else 0.0
-        if gone is not None and time.monotonic() - gone >= grace:
+        if gone is not None and (time.monotonic() - gone >= grace or runs.ended(self.arm.run)):
             return "the agent is gone"
         return guardacts.shortage(self.arm) or self._pause_of_guest()
 

@@ -12,7 +12,7 @@ from stillframe.errors import InstanceGone
 from stillframe.hypervisor import power
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.domainxml import Definition, dac_owner, definition
-from stillframe.hypervisor.runs import run_of
+from stillframe.hypervisor.runs import owner_of, run_of
 from stillframe.hypervisor.translation import translated
 from stillframe.model import Disk, Instance, PowerState
 
@@ -51,8 +51,9 @@ def live_xml(connection: Connection, instance_id: str) -> str:
 
 
 def qemu_owner(connection: Connection, instance_id: str) -> tuple[int, int] | None:
-    """User and group that the domain's QEMU runs as; None when it does not run or libvirt does not say."""
-    return dac_owner(live_xml(connection, instance_id))
+    """User and group that the domain's QEMU runs as; None when it does not run or nothing tells."""
+    domain = connection.domain(instance_id)
+    return owner_of(connection.uri, domain) or dac_owner(live_xml(connection, instance_id))
 
 
 def disk_sizes(connection: Connection, instance_id: str, targets: Iterable[str]) -> Sizes:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pytest
 
 from stillframe.hypervisor import power
 from stillframe.hypervisor.backup import BackupDisk, begin_xml
-from stillframe.hypervisor.runs import pid_directory, run_of
+from stillframe.hypervisor.runs import ended, owner_of, pid_directory, run_of
 from stillframe.model import PowerState, VmState
 
 
@@ -52,8 +55,9 @@ def test_pid_files_are_looked_for_beside_the_socket_of_the_uri(monkeypatch: pyte
 
 
 class FakeDomain:
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, uuid: str = "") -> None:
         self.number = number
+        self.uuid = uuid
 
     def ID(self) -> int:  # noqa: N802
         return self.number
@@ -61,16 +65,33 @@ class FakeDomain:
     def name(self) -> str:
         return "vm"
 
+    def UUIDString(self) -> str:  # noqa: N802
+        return self.uuid
 
-def test_a_run_is_told_from_another_with_the_same_domain_id(tmp_path: Path) -> None:
-    uri = f"qemu+unix:///system?socket={tmp_path}/libvirt-sock"
-    assert run_of(uri, FakeDomain(-1)) is None
-    unknown = run_of(uri, FakeDomain(3))
+
+def test_a_run_is_told_from_another_with_the_same_domain_id_and_its_end_is_seen(tmp_path: Path) -> None:
+    uri, uuid = f"qemu+unix:///system?socket={tmp_path}/libvirt-sock", "0b2b1f3e-6f4b-4b0e-9e0e-0f6e5a1c2d3e"
     (tmp_path / "qemu").mkdir()
-    (tmp_path / "qemu" / "vm.pid").write_text("1\n")
-    known = run_of(uri, FakeDomain(3))
-    assert unknown is not None
-    assert unknown.endswith(":3:?:?")
-    assert known is not None
-    assert ":3:1:" in known
-    assert not known.endswith("?")
+    assert run_of(uri, FakeDomain(-1)) is None
+    words = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "-uuid", uuid]
+    qemu = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert qemu.stdout is not None
+    qemu.stdout.readline()
+    (tmp_path / "qemu" / "vm.pid").write_text(f"{qemu.pid}\n")
+    run = run_of(uri, FakeDomain(3, uuid))
+    other = run_of(uri, FakeDomain(3, "cef9ff1e-dff8-4bb0-aeba-8c1a7664d5a3"))
+
+    assert run is not None
+    assert f":3:{qemu.pid}:" in run
+    assert owner_of(uri, FakeDomain(3, uuid)) == (os.getuid(), os.getgid())
+    assert other is not None
+    assert other.endswith(":3:?:?")  # the pid is of some other process
+    assert owner_of(uri, FakeDomain(3, "another")) is None
+    assert not ended(run)
+    assert not ended(other)
+    assert ended(f"another-boot:{run.partition(':')[2]}")
+    qemu.kill()
+    os.waitid(os.P_PID, qemu.pid, os.WEXITED | os.WNOWAIT)
+    assert ended(run)  # a zombie counts as gone
+    qemu.communicate()
+    assert ended(run)
