@@ -229,7 +229,7 @@ class ScratchFull(StillframeError):
 
 class ScratchFailed(StillframeError):
     code, status = "scratch-failed", 507
-    sentence = "An I/O error paused the guest of instance {instance} during the capture; it was resumed, nothing is lost."
+    sentence = "An I/O error paused the guest of instance {instance} in the capture; it was resumed, and lost nothing."
     hint = "Check the filesystem of the scratch directory: its space, its quota, its health."
 
     def __init__(self, *, instance: str, scratch: object) -> None:

@@ -18,6 +18,7 @@ from stillframe.agent.service import AgentService
 from stillframe.api.app import application
 from stillframe.api.deps import Check, Deps
 from stillframe.api.server import serve
+from stillframe.capture.stillness import Stillness
 from stillframe.capture.tools import Tools
 from stillframe.config import Settings
 from stillframe.controller.captures import Captures
@@ -105,7 +106,7 @@ def _tools(settings: Settings, stack: ExitStack) -> Tools:
     guard = GuardLink(settings.service.state_dir, settings.agent.libvirt_uri, settings.agent.guard_grace)
     guard.start()
     stack.callback(guard.close)
-    return Tools(connection, guard, store, settings.capture, _run_dir(settings))
+    return Tools(connection, guard, store, settings.capture, Stillness(), _run_dir(settings))
 
 
 class _DirectoryShelf:

@@ -26,7 +26,7 @@ def test_a_guest_is_frozen_once_and_thawed_with_the_same_count(
 ) -> None:
     guest = guests.boot(disks.raw(tmp / "a.raw", 32 * MIB))
     assert not guestagent.frozen(connection, guest.id, 5)
-    assert guestagent.freeze(connection, guest.id, 5) == 1
+    assert guestagent.freeze(connection, guest.id, 5).filesystems == 1
     assert guestagent.frozen(connection, guest.id, 5)
     with pytest.raises(FrozenByOther):
         guestagent.freeze(connection, guest.id, 5)
@@ -63,7 +63,7 @@ def test_a_hung_agent_costs_its_deadline_and_a_late_freeze_is_thawed(
     assert time.monotonic() - before < 11.5  # libvirt gives each 5 s to be answered at all
     guestagent.thaw_surely(connection, guest.id, 2, time.monotonic() + 30)
     assert not guestagent.frozen(connection, guest.id, 5)
-    assert guestagent.freeze(connection, guest.id, 5) == 1
+    assert guestagent.freeze(connection, guest.id, 5).filesystems == 1
     assert guestagent.thaw(connection, guest.id, 5) == 1
 
 

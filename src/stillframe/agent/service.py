@@ -19,6 +19,7 @@ from stillframe.errors import ServiceStopped, StillframeError, Superseded
 from stillframe.messaging.contract import CaptureReport, ControllerApi, HostReport, Orders
 
 LOG = logging.getLogger(__name__)
+STILL = 1.0  # seconds that a heartbeat waits for guests that stand still, normally for milliseconds
 MAX_JOBS = 32  # captures in hand at once; more orders wait for the next heartbeat
 
 
@@ -98,6 +99,7 @@ class AgentService:
         return self._options.progress_interval if self._busy() else self._options.heartbeat
 
     def _beat(self) -> None:
+        self._tools.stillness.wait(STILL)
         self._inventory.refresh()
         orders = self._controller.heartbeat(
             HostReport(

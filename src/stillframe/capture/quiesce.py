@@ -28,11 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A freeze that was answered."""
+    """The guest frozen by us, and what must be given back for it."""
 
     lease: FrozenGuest
-    filesystems: int
-    began: float  # monotonic
+    frozen: guestagent.Frozen
 
 
 def trim(work: Work) -> None:
@@ -53,7 +52,7 @@ def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
     The guest is thawed whatever happens, by the guard if not by us. Raises CannotFreeze or FrozenByOther when the
     capture requires what cannot be had.
     """
-    with work.timeline.step("instant") as step:
+    with work.tools.stillness.kept(), work.timeline.step("instant") as step:
         freeze = _freeze(work, step)
         try:
             done = act()
@@ -76,9 +75,8 @@ def _freeze(work: Work, step: OpenStep) -> Freeze | None:
     lease = FrozenGuest(subject.instance.id, subject.instance.run, key=f"{work.capture_id}:thaw")
     work.leases.take(lease)
     tools.guard.arm(Arm(lease.key, ArmKind.THAW, lease.instance_id, lease.run, tools.options.freeze_timeout))
-    began = time.monotonic()
     try:
-        count = guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
+        frozen = guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
     except GuestAgentTimeout as error:
         # It may still be executed: the lease stays, and the thaw is tried until the guest agent answers.
         _give_back_later(work, lease)
@@ -89,7 +87,7 @@ def _freeze(work: Work, step: OpenStep) -> Freeze | None:
         tools.guard.disarm(lease.key)
         _unfrozen(work, step, error)
         return None
-    return Freeze(lease, count, began)
+    return Freeze(lease, frozen)
 
 
 def _unfrozen(work: Work, step: OpenStep, error: StillframeError) -> None:
@@ -102,20 +100,20 @@ def _unfrozen(work: Work, step: OpenStep, error: StillframeError) -> None:
 
 def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, float]:
     """How consistent the instant is, and for how many milliseconds the guest was frozen."""
-    lease, tools = freeze.lease, work.tools
+    lease, frozen, tools = freeze.lease, freeze.frozen, work.tools
     count, problem = 0, "the guest agent did not answer the thaw"
     try:
         count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
         work.leases.drop(lease)
     except (GuestAgentTimeout, GuestAgentUnavailable) as error:
         problem = error.fault.message  # the lease stays, and the guard goes on trying
-    frozen_ms = round((time.monotonic() - freeze.began) * 1000, 1)
+    frozen_ms = round((time.monotonic() - frozen.since) * 1000, 1)
     in_time = work.leases.holds(FrozenGuest) or tools.guard.disarm(lease.key)
-    if count == freeze.filesystems and in_time:
+    if count == frozen.filesystems and in_time:
         step.note(f"{count} filesystems frozen for {frozen_ms:.0f} ms")
         return Consistency.FILESYSTEM, frozen_ms
-    if count != freeze.filesystems and not work.leases.holds(FrozenGuest):
-        problem = f"{freeze.filesystems} filesystems were frozen, but {count} thawed"
+    if count != frozen.filesystems and not work.leases.holds(FrozenGuest):
+        problem = f"{frozen.filesystems} filesystems were frozen, but {count} thawed"
     elif not in_time:
         problem = f"the guard had to thaw the guest after {tools.options.freeze_timeout:g} seconds"
     if work.subject.require_quiesce:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stillframe.capture.guarding import Guard
+from stillframe.capture.stillness import Stillness
 from stillframe.config import Capture as CaptureOptions
 from stillframe.hypervisor.connection import Connection
 from stillframe.images.directory import DirectoryStore
@@ -19,4 +20,5 @@ class Tools:
     guard: Guard
     store: DirectoryStore
     options: CaptureOptions
+    stillness: Stillness
     run_dir: Path  # short-lived sockets live below it, each in a directory of its own

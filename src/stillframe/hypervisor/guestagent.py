@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import libvirt
@@ -37,8 +38,16 @@ _FROZEN_NOW = "frozen state"  # QEMU's agent refuses all but a few commands then
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
-def freeze(connection: Connection, instance_id: str, timeout: float) -> int:
-    """Freezes all filesystems; how many. `timeout` is for each of the agent's answers.
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A freeze that was answered."""
+
+    filesystems: int
+    since: float  # time.monotonic() when it was asked for
+
+
+def freeze(connection: Connection, instance_id: str, timeout: float) -> Frozen:
+    """Freezes all filesystems. `timeout` is for each of the agent's answers.
 
     FrozenByOther: they were frozen before, nothing was done. GuestAgentUnavailable: the freeze was never sent.
     GuestAgentTimeout: it may still happen: thaw until `frozen` says no. GuestAgentFailed: the guest refused.
@@ -50,7 +59,8 @@ def freeze(connection: Connection, instance_id: str, timeout: float) -> int:
     if before:
         raise FrozenByOther(instance=instance_id)
     try:
-        return int(_ask(connection, instance_id, "guest-fsfreeze-freeze", timeout))
+        since = time.monotonic()
+        return Frozen(int(_ask(connection, instance_id, "guest-fsfreeze-freeze", timeout)), since)
     except GuestAgentFailed as error:
         if _FROZEN_NOW in error.fault.operator:
             raise FrozenByOther(instance=instance_id, operator=error.fault.operator) from error
