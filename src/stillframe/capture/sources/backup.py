@@ -135,8 +135,9 @@ def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
         if reason:
             raise ScratchUnsafe(disk=wanted.disk.target, policy=wanted.disk.error_policy, needed=needed, reason=reason)
     else:
-        # Best effort: a disk that stops its guest loses nothing when the scratch runs full.
-        space.reserve(path, min(needed, free, tools.options.scratch_cap))
+        # Best effort: a disk that stops its guest loses nothing when the scratch runs full. The image may have to go
+        # onto the same filesystem, and others write there too.
+        space.reserve(path, min(needed, tools.options.scratch_cap, max(free - needed, 0) // 2))
 
 
 def _owner(work: Work) -> tuple[int, int]:
