@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 
 import falcon
 from falcon.media import JSONHandler
@@ -47,11 +48,15 @@ def _mount(app: App, deps: Deps, policy: Policy) -> None:
     for path, methods in routes.service(deps, policy).items():
         app.add_route(path, Resource(methods, url))
     compute = {path: Resource(methods, url) for path, methods in routes.compute(deps, policy).items()}
-    for root in routes.COMPUTE_ROOTS:
-        for path, resource in compute.items():
+    image = {path: Resource(methods, url) for path, methods in routes.image(deps, policy).items()}
+    _mount_below(app, routes.COMPUTE_ROOTS, compute)
+    _mount_below(app, routes.IMAGE_ROOTS, image)
+
+
+def _mount_below(app: App, roots: Iterable[str], resources: Mapping[str, Resource]) -> None:
+    for root in roots:
+        for path, resource in resources.items():
             app.add_route(root + path, resource)
-    for path, methods in routes.image(deps, policy).items():
-        app.add_route(routes.IMAGE_ROOT + path, Resource(methods, url))
 
 
 def _is_operator(policy: Policy, request: falcon.Request) -> bool:

@@ -20,7 +20,7 @@ from stillframe.api.policy import Policy
 Table = Mapping[str, Mapping[str, Handler]]  # URL -> method -> handler
 
 COMPUTE_ROOTS = ("/v2.1", "/v2.1/{url_project}", "/v2", "/v2/{url_project}")  # old clients name their project
-IMAGE_ROOT = "/image/v2"
+IMAGE_ROOTS = ("/image/v2", "/v2.1/v2")  # without Keystone novaclient has one endpoint and adds /v2/images to it
 
 
 def compute(deps: Deps, policy: Policy) -> Table:
@@ -44,7 +44,7 @@ def compute(deps: Deps, policy: Policy) -> Table:
 
 
 def image(deps: Deps, policy: Policy) -> Table:
-    """Below IMAGE_ROOT."""
+    """Below each of IMAGE_ROOTS."""
     images = ImagesRoom(deps, policy)
     return {
         "/images": {"GET": images.index},

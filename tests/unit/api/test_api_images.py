@@ -225,6 +225,12 @@ def test_images_are_not_changed_here(images: House, method: str, url: str) -> No
     assert "GET" in answer.headers["Allow"]
 
 
+def test_novaclient_finds_images_below_its_one_endpoint(images: House) -> None:
+    image = images.get("alice", f"/v2.1/v2/images/{A}", version="2.96")
+    assert image.json == images.get("alice", f"/image/v2/images/{A}").json
+    assert [each["id"] for each in images.get("alice", f"/v2.1/v2/images?id=in:{A},{C}").json["images"]] == [A]
+
+
 def test_schemas(images: House) -> None:
     schema: Any = images.get("alice", "/image/v2/schemas/image").json
     image = images.get("alice", f"/image/v2/images/{A}").json

@@ -63,7 +63,7 @@ IMAGE = [
     ("/image/v2", "GET", "/schemas/image"),
     ("/image/v2", "GET", "/schemas/images"),
 ]
-ALL = COMPUTE + IMAGE
+ALL = COMPUTE + IMAGE + [("/v2.1/v2", method, template) for _, method, template in IMAGE]
 WRITES = ("POST", "DELETE")
 BODIES: dict[str, Any] = {
     "/servers/{server_id}/action": {"createImage": {"name": "n"}},
