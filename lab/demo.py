@@ -5,6 +5,7 @@ Everything lies in one temporary directory and is gone at the end, also after Ct
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -48,18 +49,20 @@ def main() -> int:
     """Runs the demo; the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # so that it keeps its order with what the client prints
     started = time.monotonic()
     try:
         with _directory() as directory:
             _demo(directory)
     except Interrupted:
-        print("demo: interrupted; nothing is left behind", flush=True)
+        print("demo: interrupted; nothing is left behind")
         return 130
     except Failed as error:
-        print(f"demo: failed: {error}", flush=True)
+        print(f"demo: failed: {error}")
         return 1
     print(f"Done in {time.monotonic() - started:.0f} s; all processes, mounts and files of it are gone.")
-    print("demo: ok", flush=True)
+    print("demo: ok")
     return 0
 
 
@@ -177,7 +180,7 @@ def _directory() -> Iterator[Path]:
 
 
 def _say(text: str) -> None:
-    print(f"\n{text}", flush=True)
+    print(f"\n{text}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

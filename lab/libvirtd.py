@@ -128,7 +128,7 @@ class PrivateLibvirtd:
         for place in PLACES.values():
             Path(place).mkdir(parents=True, exist_ok=True)
         binds = "".join(f"mount --bind {self.directory / name} {place}\n" for name, place in PLACES.items())
-        script = f"{binds}{self._without_kvm()}exec {sys.executable} -IS {Path(keeper.__file__)}"
+        script = f"{binds}{self._without_kvm()}exec {sys.executable} -IS {Path(keeper.__file__)} {self.directory}"
         holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
@@ -149,7 +149,7 @@ class PrivateLibvirtd:
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"libvirtd ended: see {self.directory}/libvirtd.log")
+            raise RuntimeError(f"libvirtd ended:\n{(self.directory / 'libvirtd.log').read_text()[-4000:]}")
         if not (self.directory / "run" / "libvirt-sock").is_socket():
             return False
         try:

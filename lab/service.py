@@ -45,6 +45,7 @@ class Service:
         self.directory = directory
         self.state = directory / "state"
         self.images = self.state / "images"
+        self.scratch = self.state / "scratch"
         self.socket = self.state / "api.sock"
         self.log_file = directory / "stillframe.log"
         self.config_file = directory / "stillframe.conf"
@@ -60,6 +61,8 @@ class Service:
         }
         for group, values in options.items():
             groups.setdefault(group, {}).update(values)
+        self.images = Path(str(groups.get("images", {}).get("directory", self.images)))
+        self.scratch = Path(str(groups.get("capture", {}).get("scratch_dir", self.scratch)))
         sections = (
             f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
             for group, values in groups.items()
@@ -99,7 +102,7 @@ class Service:
         until(self._ready, READY_DEADLINE, f"the service to be ready; its log: {self.log_file}")
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Starts it and does not wait."""
+        """Starts it and does not wait; it is told to end when the thread that called this ends."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", STILLFRAME, "up", "--config-file", self.config_file],
@@ -138,11 +141,13 @@ class Service:
 
     def discard(self) -> None:
         """Ends it. After a clean end nothing may be left of it (NotInTime); what a killed one has left is ended too."""
-        if self.running:
-            self.stop()
-            until(lambda: not self.children(), 15, f"the end of all processes of the service in {self.directory}")
-        self._process = None
-        processes.end(self.children, f"what the service in {self.directory} has left")
+        try:
+            if self.running:
+                self.stop()
+                until(lambda: not self.children(), 15, f"the end of all processes of the service in {self.directory}")
+        finally:
+            self._process = None
+            processes.end(self.children, f"what the service in {self.directory} has left")
 
     def children(self) -> tuple[int, ...]:
         """All living processes with this service's directory on their command line; itself included, guests not."""

@@ -38,6 +38,13 @@ install_packages() { # only what is missing
     as_root apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+mount_points() { # what the tests' and the demo's libvirtds lay their own directories over
+    local place
+    for place in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
+        [ -d $place ] || as_root mkdir -p $place
+    done
+}
+
 libvirt_user() { # libvirtd does not start without this user, which Debian makes in a package that needs systemd
     getent passwd libvirt-qemu >/dev/null || as_root useradd --system --user-group --no-create-home \
         --home-dir /var/lib/libvirt --shell /usr/sbin/nologin libvirt-qemu
@@ -68,6 +75,7 @@ link_bindings() { # from the distribution just these modules, so that nothing el
 install_packages "${PACKAGES[@]}"
 [ $dev = no ] || install_packages "${DEV_PACKAGES[@]}"
 libvirt_user
+mount_points
 if [ $dev = yes ]; then
     environment .venv dev --editable . --group dev
     cp .venv/.setup-dev .venv/.setup-runtime

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -59,17 +61,16 @@ StartService = Callable[..., Service]
 @pytest.fixture
 def start_service(libvirtd: PrivateLibvirtd, tmp: Path) -> Iterator[StartService]:
     """Starts services: start_service({"capture": {"trim": True}}, host=another_libvirtd); all are ended."""
-    started: list[Service] = []
+    numbers = itertools.count()
+    with ExitStack() as services:
 
-    def start(options: Options | None = None, *, host: PrivateLibvirtd | None = None) -> Service:
-        service = Service(tmp / f"service{len(started) or ''}", host or libvirtd, options)
-        started.append(service)
-        service.start()
-        return service
+        def start(options: Options | None = None, *, host: PrivateLibvirtd | None = None) -> Service:
+            service = Service(tmp / f"service{next(numbers) or ''}", host or libvirtd, options)
+            services.callback(service.discard)
+            service.start()
+            return service
 
-    yield start
-    for service in started:
-        service.discard()
+        yield start
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def demo(tmp: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+@pytest.mark.timeout(240)
 def test_the_demo_ends_with_ok_and_leaves_nothing(demo: subprocess.Popen[bytes], tmp: Path) -> None:
     status = demo.wait(170)
     said = (tmp / "out").read_text()

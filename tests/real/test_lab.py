@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from lab.filesystems import mounted
 from lab.guest import GuestSystem
 from lab.leaks import leaks
 from lab.libvirtd import PrivateLibvirtd
+from lab.tools import ROOT
 from lab.wait import NotInTime, until
 
 MIB = 1 << 20
@@ -99,6 +103,23 @@ def test_guests_survive_the_death_of_their_libvirtd_and_end_with_the_lab(tmp: Pa
     assert not leaks(tmp)
 
 
+def test_everything_ends_when_the_one_who_started_it_is_killed(tmp: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from lab.factory import Guests
+from lab.libvirtd import PrivateLibvirtd
+host = PrivateLibvirtd(Path({str(tmp / "h")!r}))
+host.start()
+Guests(host, Path({str(tmp)!r})).define(agent=False).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp.glob("*.serial"))
+    until(lambda: not leaks(tmp), 10, "the end of libvirtd and the guest")
+
+
 def test_qemu_runs_as_another_user_who_is_given_the_disks(tmp: Path) -> None:
     with PrivateLibvirtd(tmp / "h", user="libvirt-qemu") as host:
         disk = disks.raw(tmp / "a.raw", 64 * MIB)
@@ -133,6 +154,15 @@ def test_filesystems_made_later_are_there_for_guests_too(
         assert "LAB mounted /dev/vda" in guest.serial()
         guest.remove()
         assert any("mount" in leak for leak in leaks(tmp))
+
+
+def test_a_new_libvirtd_does_not_hold_on_to_what_others_have_mounted(tmp: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="sft-") as other:
+        where = Path(other) / "fs"
+        with mounted("ext4", where, 8 * MIB), PrivateLibvirtd(tmp / "h") as host:
+            assert str(where) in Path("/proc/self/mounts").read_text()
+            assert str(where) not in host.run_inside("cat", "/proc/self/mounts")
+        assert leaks(Path(other)) == []
 
 
 def test_a_hung_agent_does_not_answer_and_comes_back(guests: Guests, tmp: Path) -> None:
