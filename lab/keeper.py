@@ -40,8 +40,8 @@ def let_go_of_strangers(directory: Path) -> None:
 
 def main() -> None:
     """Says "ready", waits for the end of standard input, then kills."""
-    if Path("/proc/self/ns/mnt").readlink() == Path("/proc/1/ns/mnt").readlink():
-        sys.exit("keeper.py kills its whole mount namespace, and this is the machine's own")
+    if Path("/proc/self/ns/mnt").readlink() == Path(f"/proc/{os.getppid()}/ns/mnt").readlink():
+        sys.exit("keeper.py kills its whole mount namespace, and this one is its parent's")
     let_go_of_strangers(Path(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
