@@ -102,6 +102,26 @@ def completed(service: Service, capture_id: str, deadline: float = DEADLINE) -> 
     return shown
 
 
+def failed(service: Service, capture_id: str, code: str, deadline: float = DEADLINE) -> dict[str, Any]:
+    """The record of a capture that failed with this code."""
+    shown = ended(service, capture_id, deadline)
+    if shown["status"] != "failed" or shown["fault"]["code"] != code:
+        raise EndedOtherwise(shown)
+    return shown
+
+
+def told(shown: dict[str, Any]) -> str:
+    """All words of a record that its owner may read, who is no operator of the host."""
+    fault = shown["fault"] or {"message": "", "hint": ""}
+    steps = [step["message"] for step in shown["steps"]]
+    return "\n".join([fault["message"], fault["hint"], *shown["refused"], *steps])
+
+
+def published(service: Service) -> list[str]:
+    """Names of all files in the image directory that are no lock."""
+    return sorted(path.name for path in service.images.iterdir() if path.name not in (".lock", "lost+found"))
+
+
 def capture(service: Service, guest: Guest, **wishes: Any) -> dict[str, Any]:
     """One capture, from the wish to its good end."""
     return completed(service, begin(service, guest, **wishes))
@@ -115,7 +135,7 @@ def image(service: Service, shown: dict[str, Any], disk: GuestDisk, number: int 
 
 def left_behind(service: Service, guest: Guest | None = None) -> list[str]:
     """Whatever a capture that has ended must not leave: files, sockets, processes, jobs, leases, states, in words."""
-    found = [f"scratch {path.name}" for path in (service.state / "scratch").iterdir()]
+    found = [f"scratch {path.name}" for path in service.scratch.iterdir() if path.name != "lost+found"]
     found += [f"socket directory {path.name}" for path in (service.state / "run").iterdir()]
     found += [f"half image {path.name}" for path in service.images.glob("*.part")]
     found += [f"copy {path.name}" for path in service.images.glob(".*.held")]
