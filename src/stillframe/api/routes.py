@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from stillframe.api.call import Handler
 from stillframe.api.deps import Deps
 from stillframe.api.handlers import versions
-from stillframe.api.handlers.captures import CapturesRoom
+from stillframe.api.handlers.captures import CaptureHandlers
 from stillframe.api.handlers.capturing import Capturing
 from stillframe.api.handlers.flavors import Flavors
-from stillframe.api.handlers.images import ImagesRoom
+from stillframe.api.handlers.images import ImageHandlers
 from stillframe.api.handlers.instance_actions import InstanceActions
 from stillframe.api.handlers.limits import Limits
 from stillframe.api.handlers.servers import Servers
@@ -26,7 +26,7 @@ IMAGE_ROOTS = ("/image/v2", "/v2.1/v2")  # without Keystone novaclient has one e
 def compute(deps: Deps, policy: Policy) -> Table:
     """Below each of COMPUTE_ROOTS."""
     servers, flavors, limits = Servers(deps, policy), Flavors(deps, policy), Limits(deps, policy)
-    captures, capturing, actions = CapturesRoom(deps, policy), Capturing(deps, policy), InstanceActions(deps, policy)
+    captures, capturing, actions = CaptureHandlers(deps, policy), Capturing(deps, policy), InstanceActions(deps, policy)
     return {
         "/servers": {"GET": servers.index},
         "/servers/detail": {"GET": servers.detail},
@@ -45,7 +45,7 @@ def compute(deps: Deps, policy: Policy) -> Table:
 
 def image(deps: Deps, policy: Policy) -> Table:
     """Below each of IMAGE_ROOTS."""
-    images = ImagesRoom(deps, policy)
+    images = ImageHandlers(deps, policy)
     return {
         "/images": {"GET": images.index},
         "/images/{image_id}": {"GET": images.show, "DELETE": images.delete},

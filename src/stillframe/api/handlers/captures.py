@@ -16,7 +16,7 @@ RULE = "stillframe:captures:"
 KNOWN = Query("server_id", "status", "request_id", "limit", "marker")
 
 
-class CapturesRoom:
+class CaptureHandlers:
     """GET /captures, /captures/{capture_id}; DELETE /captures/{capture_id}"""
 
     def __init__(self, deps: Deps, policy: Policy) -> None:

@@ -20,7 +20,7 @@ from stillframe.errors import BadRequest
 from stillframe.model import Image
 
 
-class ImagesRoom:
+class ImageHandlers:
     """GET /images, /images/{image_id}, /images/{image_id}/file; DELETE /images/{image_id}"""
 
     def __init__(self, deps: Deps, policy: Policy) -> None:
