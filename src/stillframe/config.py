@@ -118,7 +118,17 @@ class Settings:
 SERVICE: list[cfg.Opt] = [
     cfg.StrOpt("state_dir", default="/var/lib/stillframe", help="The directory that holds all state of the service."),
     cfg.StrOpt("host", help="This host's name in records. Default: the machine's host name."),
-    cfg.StrOpt("log_level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="What is logged."),
+    cfg.StrOpt(
+        "log_level",
+        default="INFO",
+        choices=[
+            ("DEBUG", "every decision"),
+            ("INFO", "every request and every capture"),
+            ("WARNING", "what is amiss and tried again"),
+            ("ERROR", "what failed"),
+        ],
+        help="What is logged.",
+    ),
     cfg.FloatOpt(
         "stop_deadline",
         default=20,
@@ -134,7 +144,7 @@ API: list[cfg.Opt] = [
     cfg.StrOpt(
         "auth",
         default="http_basic",
-        choices=["http_basic", "none"],
+        choices=[("http_basic", "users of password_file"), ("none", "everybody is an administrator")],
         help="Who is asking, on ADDRESS:PORT. none is for loopback addresses only.",
     ),
     cfg.StrOpt(
@@ -201,7 +211,7 @@ CAPTURE: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         "snapshot_image_format",
-        choices=["raw", "qcow2"],
+        choices=[("raw", "as large as the disk, with holes"), ("qcow2", "as large as the disk's data")],
         help="The format of images. Default: the format of the disk.",
     ),
     cfg.FloatOpt(
