@@ -88,7 +88,7 @@ def test_of_fifty_accepts_at_once_exactly_one_wins(
 def test_accepts_of_different_servers_at_once_all_win(captures: Captures, endpoint: ControllerEndpoint) -> None:
     servers = [instance(f"vm{number}") for number in range(30)]
     endpoint.heartbeat(inventory(*servers))
-    outcomes = all_at_once(*[lambda one=one: captures.accept(request(one)) for one in servers])  # type: ignore[misc]
+    outcomes = all_at_once(*[lambda one=one: captures.accept(request(one)) for one in servers])
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert captures.counts()[CaptureStatus.PENDING] == 30
 
