@@ -1,14 +1,13 @@
 """The API through its Unix socket, over SQLite on a real filesystem, with 1000 servers on record.
 
-    python -m bench.api [--runs N] [--directory DIR]
+    python -m bench api
 
-Prints a JSON line a case. `other` is the floor that the same machine has in the same run: for the list, turning the
-same answer into JSON and nothing else; for createImage, one committed SQLite transaction of one row.
+`other` is the floor that the same machine has in the same run: for the list, turning the same answer into JSON and
+nothing else; for createImage, one committed SQLite transaction of one row.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import socket
@@ -18,11 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from bench.experiment import Experiment, Options
+from bench.results import Result
 from stillframe import config
 from stillframe.api.app import application
 from stillframe.api.deps import Deps
@@ -38,6 +38,8 @@ from stillframe.messaging.inprocess import InProcess
 from stillframe.model import Disk, Instance, Layer, PowerState, VmState
 
 SERVERS = 1000
+RUNS = 15
+CASES = ("api-servers-detail-1000-ms", "api-create-image-p50-ms", "api-create-image-p99-ms")
 VERSION = {"OpenStack-API-Version": "compute 2.100", "Content-Type": "application/json"}
 
 
@@ -62,26 +64,6 @@ class Client(http.client.HTTPConnection):
         if not 200 <= answer.status < 300:
             sys.exit(f"{method} {url}: {answer.status} {data[:500]!r}")
         return json.loads(data)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A line of the results."""
-
-    case: str
-    ours: float
-    other: float
-    unit: str
-    runs: int
-
-    def line(self) -> str:
-        """As bench/out/results.json has it."""
-        ratio = round(self.ours / self.other, 2)
-        ours, other = round(self.ours, 3), round(self.other, 3)
-        return json.dumps({"case": self.case, "ours": ours, "other": other, "ratio": ratio} | self._rest())
-
-    def _rest(self) -> dict[str, Any]:
-        return {"unit": self.unit, "runs": self.runs}
 
 
 def instance(number: int) -> Instance:
@@ -129,7 +111,7 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def detail(client: Client, runs: int) -> Case:
+def detail(client: Client, runs: int) -> Result:
     """All servers with details in one answer, parsed."""
     body = client.ask("GET", "/v2.1/servers/detail")
     if len(body["servers"]) != SERVERS:
@@ -138,10 +120,10 @@ def detail(client: Client, runs: int) -> Case:
     for _ in range(runs):
         ours.append(milliseconds(lambda: client.ask("GET", "/v2.1/servers/detail")))
         floor.append(milliseconds(lambda: json.loads(json.dumps(body))))
-    return Case("api-servers-detail-1000-ms", median(ours), median(floor), "ms", runs)
+    return Result.of(CASES[0], ours, floor, "ms", "the same JSON written and read")
 
 
-def create_image(client: Client, directory: Path) -> list[Case]:
+def create_image(client: Client, directory: Path) -> list[Result]:
     """createImage once for every server, one after the other."""
     floor_db = sqlite3.connect(directory / "floor.sqlite", isolation_level=None)
     floor_db.execute("PRAGMA journal_mode=WAL")
@@ -155,25 +137,23 @@ def create_image(client: Client, directory: Path) -> list[Case]:
         floor.append(milliseconds(lambda row=row: floor_db.execute("INSERT INTO t VALUES (?, ?)", row)))  # type: ignore[misc]
     floor_db.close()
     return [
-        Case("api-create-image-p50-ms", median(ours), median(floor), "ms", SERVERS),
-        Case("api-create-image-p99-ms", _p99(ours), _p99(floor), "ms", SERVERS),
+        _compared(CASES[1], median(ours), median(floor)),
+        _compared(CASES[2], _p99(ours), _p99(floor)),
     ]
+
+
+def _compared(case: str, ours: float, floor: float) -> Result:
+    return Result(case, ours, floor, ours / floor, "ms", SERVERS, "one SQLite transaction")
 
 
 def _p99(values: list[float]) -> float:
     return quantiles(values, n=100)[98]
 
 
-def main() -> None:
-    """Prints the cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--directory", type=Path, help="Where the database is made. Default: the temporary directory.")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-api-", dir=args.directory) as made, serving(Path(made)) as client:
-        for case in (detail(client, args.runs), *create_image(client, Path(made))):
-            print(case.line())
+def run(options: Options) -> list[Result]:
+    """The cases, with a service of their own."""
+    with tempfile.TemporaryDirectory(prefix="sfb-", dir=options.directory) as made, serving(Path(made)) as client:
+        return [detail(client, options.runs(RUNS)), *create_image(client, Path(made))]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENT = Experiment("api", CASES, run)

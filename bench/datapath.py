@@ -1,6 +1,6 @@
 """The data path against qemu-img convert and nbdcopy, from the same NBD server to the same filesystem.
 
-    python -m bench.datapath [--runs N] [--data MIB] [--directory DIR] [--json FILE]
+    python -m bench datapath
 
 An 8 GiB disk, its data half in a raw base and half in a qcow2 overlay, behind qemu-nbd. Ways take turns, medians count.
 All end with their file on the device (O_DIRECT or fsync), except the one named "cached": qemu-img's default, which
@@ -9,9 +9,7 @@ leaves it to the page cache. A prober meanwhile writes 4 KiB synchronously to th
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import random
 import subprocess
@@ -23,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from bench.experiment import MIB, Experiment, Options
+from bench.results import Result
 from lab.tools import tool
 from lab.wait import until
 from stillframe.datapath.allocation import AllocationMap, map_of
@@ -34,7 +34,17 @@ from stillframe.datapath.raw import raw
 from stillframe.datapath.sink import FileSink
 from stillframe.disks.nbd import NbdReader
 
-MIB = 1 << 20
+RUNS = 3
+DATA = 2 << 30
+PAIRS = {
+    "datapath-vs-qemu-img-qcow2": ("ours-qcow2", "qemu-img-qcow2"),
+    "datapath-sha256-vs-qemu-img-qcow2": ("ours-qcow2-sha256", "qemu-img-qcow2"),
+    "datapath-vs-qemu-img-cached": ("ours-qcow2", "qemu-img-qcow2-cached"),
+    "datapath-vs-qemu-img-raw": ("ours-raw", "qemu-img-raw"),
+    "datapath-vs-nbdcopy": ("ours-raw", "nbdcopy-raw"),
+    "datapath-sha256-vs-none": ("ours-qcow2-sha256", "ours-qcow2"),
+    "datapath-sha256-vs-sha256-alone": ("ours-qcow2-sha256", "sha256-alone"),
+}
 PROBER = """
 import os, signal, sys, time
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
@@ -135,24 +145,15 @@ def probed(path: Path, p99: list[float]) -> Iterator[None]:
         p99.append(float(prober.communicate(timeout=30)[0] or "nan"))
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--data", type=int, default=2048, help="MiB of data")
-    options.add_argument("--directory", type=Path, default=None)
-    options.add_argument("--json", type=Path, default=None)
-    chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sfb-", dir=chosen.directory) as directory:
-        seconds, p99 = measured(Bench(Path(directory), chosen.data * MIB), chosen.runs)
+def run(options: Options) -> list[Result]:
+    """Every way in turn, compared in pairs."""
+    data = options.data(DATA)
+    with tempfile.TemporaryDirectory(prefix="sfb-", dir=options.directory) as directory:
+        seconds, p99 = measured(Bench(Path(directory), data), options.runs(RUNS))
     for name, values in seconds.items():
-        rate = chosen.data / median(values)
-        print(f"{name:24} {median(values):6.2f} s {rate:6.0f} MiB/s   write p99 {median(p99[name]):6.1f} ms")
-    results = compared({name: median(values) for name, values in seconds.items()}, chosen.runs)
-    print()
-    for result in results:
-        print(f"{result['case']:36} {result['ours']:6.2f} {result['other']:6.2f} s   ratio {result['ratio']:.2f}")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1) + "\n")
+        rate = data / MIB / median(values)
+        options.say(f"{name:24} {median(values):6.2f} s {rate:6.0f} MiB/s   write p99 {median(p99[name]):6.1f} ms")
+    return [Result.of(case, seconds[ours], seconds[other], "s", other) for case, (ours, other) in PAIRS.items()]
 
 
 def measured(bench: Bench, runs: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -172,28 +173,4 @@ def measured(bench: Bench, runs: int) -> tuple[dict[str, list[float]], dict[str,
     return seconds, p99
 
 
-def compared(seconds: dict[str, float], runs: int) -> list[dict[str, str | float | int]]:
-    """Rows as in bench/out/results.json; a ratio below 1 is in our favour."""
-    pairs = [
-        ("datapath-vs-qemu-img-qcow2", "ours-qcow2", "qemu-img-qcow2"),
-        ("datapath-sha256-vs-qemu-img-qcow2", "ours-qcow2-sha256", "qemu-img-qcow2"),
-        ("datapath-vs-qemu-img-cached", "ours-qcow2", "qemu-img-qcow2-cached"),
-        ("datapath-vs-qemu-img-raw", "ours-raw", "qemu-img-raw"),
-        ("datapath-vs-nbdcopy", "ours-raw", "nbdcopy-raw"),
-        ("datapath-sha256-vs-none", "ours-qcow2-sha256", "ours-qcow2"),
-    ]
-    return [
-        {
-            "case": case,
-            "ours": seconds[ours],
-            "other": seconds[other],
-            "ratio": seconds[ours] / seconds[other],
-            "unit": "s",
-            "runs": runs,
-        }
-        for case, ours, other in pairs
-    ]
-
-
-if __name__ == "__main__":
-    main()
+EXPERIMENT = Experiment("datapath", tuple(PAIRS), run)

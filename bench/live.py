@@ -1,0 +1,187 @@
+"""A running guest that writes, with 2 GiB of data in a disk of 8 GiB: our way and others, turn by turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import footprint, latency, plain_ways
+from bench.experiment import GIB, MIB, Experiment, Options
+from bench.ground import Saved, ground, random_file, remove_images, saved, settle
+from bench.latency import Observation
+from bench.nova_way import NovaWay, Passes
+from bench.results import Result
+from lab import disks
+from lab.disks import Files, GuestDisk
+from lab.domains import Guest
+from lab.service import Service
+from lab.tools import tool
+
+SIZE = 8 * GIB
+DATA = 2 * GIB  # half of it in a raw base, half in a qcow2 layer over it
+RUNS = 5
+LAYER_AT = 5 * GIB  # where the data of the upper layer lies, free for the guest's filesystem
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """One capture."""
+
+    saved: Saved
+    writes: Observation
+    temporary: int  # most bytes of files other than image and scratch
+    scratch: int  # bytes that were written to scratch
+
+    def __str__(self) -> str:
+        frozen, scratch = self.saved.record["frozen_ms"], self.scratch / MIB
+        return f"{self.saved.seconds:.2f} s, frozen {frozen:.0f} ms, scratch {scratch:.0f} MiB, {self.writes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Nova:
+    """One image made in three passes."""
+
+    passes: Passes
+    writes: Observation
+    temporary: int
+    one_hash: float  # seconds of the way if its upload made one sha256 instead of md5 and sha512
+
+    def __str__(self) -> str:
+        each = f"mirror {self.passes.mirror:.1f}, convert {self.passes.convert:.1f}, upload {self.passes.upload:.1f}"
+        return f"{self.passes.seconds:.2f} s ({each}), frozen {self.passes.frozen_ms:.0f} ms, {self.writes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All ways once."""
+
+    rest: Observation
+    ours: Ours
+    nova: Nova
+    qemu_img: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The guest that is saved, by whom, and where other ways put their files."""
+
+    directory: Path
+    service: Service
+    guest: Guest
+    disk: GuestDisk
+    base: GuestDisk
+
+    def turn(self, say: Callable[[str], None]) -> Turn:
+        """Each way after the disk has come to rest."""
+        settle()
+        rest = latency.baseline(self.guest)
+        say(f"at rest:  {rest}")
+        ours = self.ours()
+        say(f"ours:     {ours}")
+        nova = self.nova()
+        say(f"nova:     {nova}")
+        settle()
+        qemu_img = seconds(lambda: plain_ways.qemu_img(self.guest, self.disk, SIZE, self.directory))
+        settle()
+        floor = seconds(lambda: plain_ways.floor([self.base.path, self.disk.path], self.directory))
+        say(f"qemu-img: {qemu_img:.2f} s; floor: {floor:.2f} s")
+        return Turn(rest, ours, nova, qemu_img, floor)
+
+    def ours(self) -> Ours:
+        """One capture through the API."""
+        settle()
+        scratch = self.service.state / "scratch"
+        others = footprint.new_files(self.directory, self.service.images, scratch)
+        with (
+            footprint.watched(others) as temporary,
+            footprint.watched(footprint.lengths(scratch)) as written,
+            latency.observed(self.guest) as writes,
+        ):
+            done = saved(self.service, self.guest)
+        writes.forget_last(done.idle)
+        remove_images(self.service, done.record)
+        return Ours(done, writes, temporary.bytes, written.bytes)
+
+    def nova(self) -> Nova:
+        """One image as Nova makes it."""
+        way = NovaWay(self.guest, self.disk, self.base, self.directory)
+        settle()
+        try:
+            others = footprint.new_files(self.directory, way.stored)
+            with footprint.watched(others) as temporary, latency.observed(self.guest) as writes:
+                passes = way.passes()
+            settle()
+            return Nova(passes, writes, temporary.bytes, passes.mirror + passes.convert + way.one_hash())
+        finally:
+            way.clear()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it took."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def make_disk(directory: Path, data: int, files: Files) -> tuple[GuestDisk, GuestDisk]:
+    """The disk and its base, whose filesystem has these files."""
+    filler = random_file(directory / "filler", data // 2)
+    base = disks.raw(directory / "base.raw", SIZE, {"filler": filler, **files})
+    disk = disks.overlay(directory / "disk.qcow2", base)
+    tool("qemu-io", "-f", "qcow2", "-c", f"write -q -s {filler} {LAYER_AT} {data // 2}", disk.path, timeout=300)
+    filler.unlink()
+    return disk, base
+
+
+def run(options: Options) -> list[Result]:
+    """The turns, and what they say."""
+    runs, data = options.runs(RUNS), options.data(DATA)
+    with ground(options.directory) as place:
+        options.say(f"making a disk with {data // MIB} MiB of data")
+        disk, base = make_disk(place.directory, data, latency.AUTORUN)
+        with place.service(place.directory / "service") as service:
+            subject = Subject(place.directory, service, place.guests.writing(disk), disk, base)
+            turns = []
+            for number in range(1, runs + 1):
+                options.say(f"turn {number} of {runs}")
+                turns.append(subject.turn(options.say))
+    return _compared(turns, data)
+
+
+def _compared(turns: list[Turn], data: int) -> list[Result]:
+    if any(turn.ours.saved.data < data for turn in turns):
+        raise RuntimeError(f"a capture has read less than the {data} bytes of data")
+    ours = [turn.ours.saved.seconds for turn in turns]
+    p99 = [turn.ours.writes.p99_ms for turn in turns]
+    nova = [turn.nova for turn in turns]
+    of = Result.of
+    return [
+        of("live-vs-nova", ours, [each.passes.seconds for each in nova], "s", "three passes, md5 and sha512"),
+        of("live-vs-nova-one-hash", ours, [each.one_hash for each in nova], "s", "three passes, one sha256"),
+        of("live-vs-qemu-img", ours, [turn.qemu_img for turn in turns], "s", "qemu-img convert, no hash"),
+        of("live-vs-floor", ours, [turn.floor for turn in turns], "s", "the data read and written once, no hash"),
+        of(
+            "live-temp-bytes", [float(turn.ours.temporary) for turn in turns],
+            [float(each.temporary) for each in nova], "B", "three passes",
+        ),
+        of(
+            "live-scratch-bytes", [float(turn.ours.scratch) for turn in turns],
+            [float(turn.ours.saved.data) for turn in turns], "B", "the data",
+        ),
+        of(
+            "live-frozen-ms", [turn.ours.saved.record["frozen_ms"] for turn in turns],
+            [each.passes.frozen_ms for each in nova], "ms", "three passes",
+        ),
+        of("live-guest-p99-vs-baseline", p99, [turn.rest.p99_ms for turn in turns], "ms", "the guest left alone"),
+        of("live-guest-p99-vs-nova", p99, [each.writes.p99_ms for each in nova], "ms", "three passes"),
+    ]  # fmt: skip
+
+
+CASES = (
+    "live-vs-nova", "live-vs-nova-one-hash", "live-vs-qemu-img", "live-vs-floor", "live-temp-bytes",
+    "live-scratch-bytes", "live-frozen-ms", "live-guest-p99-vs-baseline", "live-guest-p99-vs-nova",
+)  # fmt: skip
+EXPERIMENT = Experiment("live", CASES, run)
