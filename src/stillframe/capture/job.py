@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from stillframe.capture import planner, publication
 from stillframe.capture.held import Hold
@@ -33,7 +34,9 @@ from stillframe.messaging.contract import CaptureReport, ControllerApi, Order
 from stillframe.model import Fault, ImageResult, Phase, Step, Way
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 SETTLE_INTERVAL = 2.0  # seconds between two tries to give back what could not be given back
+CAUSE_SECONDS = 1.0  # that a failure to read may wait for its cause
 
 # What holds the instant: all else that a killed agent held is given back before it goes on.
 OF_THE_HOLD = (BackupJob, OwnFile, SocketDirectory)
@@ -44,6 +47,7 @@ class Kept:
     """What the journal kept of a capture whose agent stopped."""
 
     order: Order
+    attempt: str = ""  # its token
     steps: tuple[Step, ...] = ()
     subject: Subject | None = None
     hold: Hold | None = None  # once the instant was fixed
@@ -85,13 +89,14 @@ class Job:
         self._journal = journal
         self._controller = controller
         self._slots = slots
+        self._place = slots.place()
         self._identity = identity
         self._changed = changed
         self._lock = threading.Lock()
         self._control = Control(stall=tools.options.transfer_stall)
         self._timeline = Timeline(kept.steps, changed)
         self._leases = Leases(kept.order.capture_id, journal, tools)
-        self._attempt = ""
+        self._attempt = kept.attempt
         self._phase = Phase.HELD if kept.hold else Phase.WAITING
         self._end = end
         self._closing = threading.Event()
@@ -125,6 +130,7 @@ class Job:
         """To its end, and on until all is given back. Never raises: every failure ends up in the report."""
         if self._end is None:
             images, fault = self._attempted()
+            self._slots.leave(self._place)
             self._finish(images, fault, self._leases.give_back_all())
         while self.report().held and not self._closing.wait(SETTLE_INTERVAL):
             self._settle()
@@ -137,6 +143,8 @@ class Job:
 
     def _attempted(self) -> tuple[tuple[ImageResult, ...], Fault | None]:
         try:
+            if self._kept.results:
+                return self._asked_again(self._kept), None
             self._attempt = self._controller.begin(self.capture_id, *self._identity)
             return self._capture(), None
         except StillframeError as error:
@@ -150,29 +158,43 @@ class Job:
         with ExitStack() as stack:
             work, source, choices = self._resumed() or self._planned()
             hold = self._kept.hold
-            if not (source.cheap or hold) and stack.enter_context(self._turn()):
+            early = hold is None and not source.cheap
+            if early and stack.enter_context(self._turn()):
                 work, source, choices = self._planned()  # the instance may be another one after the wait
             if hold is None:
                 work, source, hold = self._held(work, choices)
-                if source.cheap:
-                    stack.enter_context(self._turn())
             with watched(work, source, hold):
+                if not early:
+                    stack.enter_context(self._turn())
                 results = self._transferred(work, source, hold, choices)
             self._commit(work, source, hold, results)
-            self._enter(Phase.PUBLISHING)
-            with self._timeline.step("publish"):
-                publication.publish(work, hold, results)
+            self._publish(work, hold, results)
         return results
 
+    def _asked_again(self, kept: Kept) -> tuple[ImageResult, ...]:
+        """After a restart at the very end: the controller decides, or says again what it decided."""
+        assert kept.subject is not None  # noqa: S101 - both were kept before the results
+        assert kept.hold is not None  # noqa: S101
+        with self._timeline.step("resume") as step:
+            step.note("the agent was restarted when all bytes were there")
+            self._controller.commit(self.capture_id, kept.attempt)
+        self._publish(self._work(kept.subject), kept.hold, kept.results)
+        return kept.results
+
+    def _publish(self, work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
+        self._enter(Phase.PUBLISHING)
+        with self._timeline.step("publish"):
+            publication.publish(work, hold, results)
+
     def _turn(self) -> AbstractContextManager[bool]:
-        return self._slots.turn(self._control.check)
+        return self._slots.turn(self._place, self._control.check)
 
     def _planned(self) -> tuple[Work, Source, tuple[planner.Choice, ...]]:
         reported = self._kept.order.instant
         if reported and not self._tools.options.allow_new_instant:
             raise InstantLost(reason=f"what held the state of {reported.captured_at} is not in this host's journal")
         with self._timeline.step("plan") as step:
-            subject = look_at(self._kept.order, self._tools)
+            subject = self._patiently(lambda: look_at(self._kept.order, self._tools))
             choices = planner.plan(subject, self._tools)
             step.note(f"{choices[0].source.name}+{choices[0].transfer.name}")
             for refusal in choices[0].refused:
@@ -210,7 +232,8 @@ class Job:
         self._leases.give_back_all(but=OF_THE_HOLD)
         try:
             with self._timeline.step("resume") as step:
-                source.resume(work, kept.hold)
+                hold = kept.hold
+                self._patiently(lambda: source.resume(work, hold))
                 step.note(f"the agent was restarted; the instant of {kept.hold.instant.captured_at} is still held")
         except InstantLost:
             if not self._tools.options.allow_new_instant:
@@ -232,7 +255,7 @@ class Job:
                 self._timeline.event("way closed", error.fault.message)
                 continue
             except ReadFailed:
-                source.check(work, hold)  # the better cause, if the domain is gone
+                _look_for_the_cause(work, source, hold)
                 raise
             return tuple(
                 publication.attested(wanted.image, result, hold)
@@ -244,7 +267,7 @@ class Job:
         """The state was held to the last byte, and nobody decided otherwise meanwhile."""
         with self._timeline.step("commit"):
             self._control.check()
-            _checked(work, source, hold)
+            self._patiently(lambda: source.check(work, hold))
             self._keep(replace(self._kept, results=results, steps=self._timeline.steps()))
             self._controller.commit(self.capture_id, self._attempt)
 
@@ -259,7 +282,19 @@ class Job:
             self._phase = phase
         self._changed()
 
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """The answer, which must be had: a libvirt that is away is waited for; QEMU serves on meanwhile."""
+        deadline = time.monotonic() + self._tools.options.step_deadline
+        while True:
+            try:
+                return ask()
+            except HypervisorUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                self._control.sleep(0.2)
+
     def _keep(self, kept: Kept) -> None:
+        kept = replace(kept, attempt=self._attempt)
         self._journal.keep(kept)
         with self._lock:
             self._kept = kept
@@ -285,16 +320,12 @@ class Job:
         self._changed()
 
 
-def _checked(work: Work, source: Source, hold: Hold) -> None:
-    """The last check before commit, which must be had: a libvirt that is away is waited for."""
-    waited = 0.0
-    while True:
+def _look_for_the_cause(work: Work, source: Source, hold: Hold) -> None:
+    """Why the held bytes cannot be read, where the source knows: libvirt may need a moment to notice QEMU's end."""
+    deadline = time.monotonic() + CAUSE_SECONDS
+    while time.monotonic() < deadline:
         try:
             source.check(work, hold)
         except HypervisorUnavailable:
-            if waited >= work.tools.options.step_deadline:
-                raise
-            work.control.sleep(0.2)
-            waited += 0.2
-        else:
             return
+        work.control.sleep(0.1)

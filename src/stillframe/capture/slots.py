@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 POLL = 0.2  # seconds between two looks whether the one who waits was cancelled
+PATIENCE = 3.0  # seconds that those who came later let one go first that is still being planned
 
 
 class Slots:
-    """First come, first served."""
+    """First come, first served: who has the lowest place of those that wait."""
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._queue: deque[object] = deque()
+        self._places = itertools.count()
+        self._coming: dict[int, float] = {}  # who has a place and did not ask yet, and until when it is waited for
+        self._queue: set[int] = set()
         self._condition = threading.Condition()
 
+    def place(self) -> int:
+        """The next place: whoever takes it asks for its turn soon, or leaves."""
+        with self._condition:
+            place = next(self._places)
+            self._coming[place] = time.monotonic() + PATIENCE
+            return place
+
+    def leave(self, place: int) -> None:
+        """Nobody need wait for this place; fine also when its turn was over."""
+        with self._condition:
+            self._coming.pop(place, None)
+            self._condition.notify_all()
+
     @contextmanager
-    def turn(self, check: Callable[[], None]) -> Iterator[bool]:
+    def turn(self, place: int, check: Callable[[], None]) -> Iterator[bool]:
         """Waits for a slot and holds it in here; yields whether it waited. `check` may raise to leave the queue."""
-        me = object()
         waited = False
         with self._condition:
-            self._queue.append(me)
+            self._coming.pop(place, None)
+            self._queue.add(place)
             try:
-                while not (self._free and self._queue[0] is me):
+                while not (self._free and min(self._queue) == place and not self._expected_before(place)):
                     check()
                     waited = True
                     self._condition.wait(POLL)
                 self._free -= 1
             finally:
-                self._queue.remove(me)
+                self._queue.remove(place)
                 self._condition.notify_all()
         try:
             yield waited
@@ -40,3 +57,7 @@ class Slots:
             with self._condition:
                 self._free += 1
                 self._condition.notify_all()
+
+    def _expected_before(self, place: int) -> bool:
+        now = time.monotonic()
+        return any(other < place and until > now for other, until in self._coming.items())

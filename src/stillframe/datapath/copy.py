@@ -77,6 +77,8 @@ class _Feed:
         """Each chunk of the file in order, filled, for so many drains."""
         ahead: deque[tuple[Chunk, Slot, list[Hashable]]] = deque()
         for chunk in chunks(self._layout.pieces(), CHUNK):
+            while ahead and self._control.throttle.wait() > 0:  # what was read is not kept waiting with the next
+                yield self._finish(*ahead.popleft())
             self._throttle(chunk)
             slot = self._pool.take(0) if len(ahead) < AHEAD else None
             while slot is None and ahead:

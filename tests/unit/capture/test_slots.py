@@ -28,10 +28,10 @@ def test_turns_come_in_the_order_they_were_asked_for() -> None:
 
     def wait(number: int) -> None:
         asked.append(number)
-        with slots.turn(nothing):
+        with slots.turn(slots.place(), nothing):
             order.append(number)
 
-    with slots.turn(nothing):
+    with slots.turn(slots.place(), nothing):
         threads = [_queued(slots, partial(wait, number), number) for number in range(5)]
         assert order == []
     for thread in threads:
@@ -47,7 +47,7 @@ def _queued(slots: Slots, target: Callable[[], None], before: int) -> threading.
 
 def test_as_many_as_there_are_slots_run_at_once() -> None:
     slots = Slots(2)
-    with slots.turn(nothing), slots.turn(nothing):
+    with slots.turn(slots.place(), nothing), slots.turn(slots.place(), nothing):
         late = threading.Event()
         thread = in_thread(lambda: _enter(slots, late))
         until(lambda: len(slots._queue) == 1, 5, "the third in the queue")
@@ -56,8 +56,35 @@ def test_as_many_as_there_are_slots_run_at_once() -> None:
     assert late.is_set()
 
 
+def test_who_came_first_is_first_even_if_it_asks_later() -> None:
+    slots = Slots(1)
+    order: list[int] = []
+
+    def wait(place: int) -> None:
+        with slots.turn(place, nothing):
+            order.append(place)
+
+    first, second = slots.place(), slots.place()
+    threads = [_queued(slots, partial(wait, second), 0)]  # the slot is free, but the first is still being planned
+    threads.append(in_thread(partial(wait, first)))
+    for thread in threads:
+        thread.join(5)
+    assert order == [first, second]
+
+
+def test_nobody_waits_for_one_that_left_or_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = Slots(1)
+    slots.leave(slots.place())
+    with slots.turn(slots.place(), nothing) as waited:
+        assert not waited
+    monkeypatch.setattr("stillframe.capture.slots.PATIENCE", 0.0)
+    slots.place()
+    with slots.turn(slots.place(), nothing) as waited:
+        assert not waited
+
+
 def _enter(slots: Slots, entered: threading.Event) -> None:
-    with slots.turn(nothing):
+    with slots.turn(slots.place(), nothing):
         entered.set()
 
 
@@ -67,7 +94,7 @@ def test_who_is_cancelled_leaves_the_queue_to_the_others() -> None:
     def cancelled() -> None:
         raise CaptureCancelled
 
-    with slots.turn(nothing), pytest.raises(CaptureCancelled), slots.turn(cancelled):
+    with slots.turn(slots.place(), nothing), pytest.raises(CaptureCancelled), slots.turn(slots.place(), cancelled):
         pass
-    with slots.turn(cancelled):
+    with slots.turn(slots.place(), cancelled):
         pass  # the slot is free and nobody is before us: no look at the cancel is needed
