@@ -35,6 +35,7 @@ from stillframe.messaging.inprocess import InProcess
 from stillframe.model import now
 
 LOG = logging.getLogger(__name__)
+HEED = 0.5  # seconds within which a signal is heeded
 RECONCILE = 5.0  # seconds between two looks at what ends without anybody asking
 
 
@@ -51,7 +52,9 @@ def run(settings: Settings) -> int:
     with ExitStack() as stack:
         _start(settings, stack)
         LOG.info("ready")
-        stopping.wait()
+        # Not one long wait: a signal may reach another thread, and Python handles it once the main thread moves.
+        while not stopping.wait(HEED):
+            pass
     return 0
 
 
