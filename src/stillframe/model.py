@@ -180,8 +180,8 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """None while the rate is unknown."""
-        return (self.total - self.done) / self.rate if self.rate > 0 else None
+        """None while the rate or the total is unknown."""
+        return max(0, self.total - self.done) / self.rate if self.rate > 0 and self.total else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The room API as a WSGI application, for any WSGI server."""
+"""The API as a WSGI application, for any WSGI server."""
 
 from __future__ import annotations
 

@@ -83,6 +83,8 @@ class NbdReader:
         if self._socket.fileno() >= 0:
             with contextlib.suppress(OSError):  # it was never connected, or the server has gone
                 self._socket.shutdown(socket.SHUT_RDWR)
+                while self._socket.recv(1 << 20):  # a server that waits for room to send is woken by room, not by HUP
+                    pass
             self._socket.close()
         self._flying.clear()
 
