@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -50,6 +51,7 @@ class AgentService:
         self._jobs: dict[str, Job] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._send_inventory = True
+        self._beats = itertools.count(1)
         self._thread = threading.Thread(target=self._beat_until_stopped, name="agent", daemon=True)
 
     def start(self) -> None:
@@ -105,6 +107,7 @@ class AgentService:
             HostReport(
                 host=self._host,
                 agent_run=self.run_id,
+                sequence=next(self._beats),
                 captures=tuple(job.report() for job in self._jobs.values()),
                 inventory_digest=self._inventory.digest,
                 inventory=self._inventory.instances if self._send_inventory else None,
