@@ -15,6 +15,8 @@ from stillframe.capture.work import Work
 from stillframe.errors import (
     CannotFreeze,
     FrozenByOther,
+    GuardUnavailable,
+    GuestAgentFailed,
     GuestAgentTimeout,
     GuestAgentUnavailable,
     StillframeError,
@@ -55,6 +57,7 @@ def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
     with work.tools.stillness.kept(), work.timeline.step("instant") as step:
         freeze = _freeze(work, step)
         try:
+            work.control.check()
             done = act()
             captured_at = now()
         except BaseException:
@@ -72,22 +75,51 @@ def _freeze(work: Work, step: OpenStep) -> Freeze | None:
     if not subject.running or subject.instance.run is None:
         step.note("the guest does not run: nothing to freeze")
         return None
-    lease = FrozenGuest(subject.instance.id, subject.instance.run, key=f"{work.capture_id}:thaw")
-    work.leases.take(lease)
-    tools.guard.arm(Arm(lease.key, ArmKind.THAW, lease.instance_id, lease.run, tools.options.freeze_timeout))
     try:
-        frozen = guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
-    except GuestAgentTimeout as error:
-        # It may still be executed: the lease stays, and the thaw is tried until the guest agent answers.
-        _give_back_later(work, lease)
+        _expect_thawed(work)
+        return _frozen(work, FrozenGuest(subject.instance.id, subject.instance.run, f"{work.capture_id}:thaw"))
+    except (GuestAgentTimeout, GuestAgentUnavailable, FrozenByOther) as error:
         _unfrozen(work, step, error)
         return None
-    except (GuestAgentUnavailable, FrozenByOther) as error:
+
+
+def _expect_thawed(work: Work) -> None:
+    """Nobody else's freeze is touched, and none of ours is forgotten that may still be executed."""
+    tools = work.tools
+    for earlier in work.leases.of(FrozenGuest):  # of an attempt that was cut off, or of another source
+        work.leases.give_back(earlier)
+    if guestagent.frozen(tools.hypervisor, work.subject.instance.id, tools.options.agent_timeout):
+        raise FrozenByOther(instance=work.subject.instance.id)
+
+
+def _frozen(work: Work, lease: FrozenGuest) -> Freeze:
+    tools = work.tools
+    work.leases.take(lease)
+    tools.guard.arm(_until_thawed(lease, tools.options.freeze_timeout))
+    try:
+        return Freeze(lease, guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout))
+    except GuestAgentTimeout:
+        _leave_to_the_guard(work, lease)  # it may still be executed
+        raise
+    except GuestAgentFailed:
+        _give_back_later(work, lease)
+        raise
+    except (GuestAgentUnavailable, FrozenByOther):
         work.leases.drop(lease)
         tools.guard.disarm(lease.key)
-        _unfrozen(work, step, error)
-        return None
-    return Freeze(lease, frozen)
+        raise
+
+
+def _until_thawed(lease: FrozenGuest, seconds: float) -> Arm:
+    return Arm(lease.key, ArmKind.THAW, lease.instance_id, lease.run, seconds)
+
+
+def _leave_to_the_guard(work: Work, lease: FrozenGuest) -> None:
+    """The lease stays; the guard thaws as soon as the guest agent answers, and we at the end of the capture."""
+    try:
+        work.tools.guard.arm(_until_thawed(lease, 0.0))
+    except GuardUnavailable as error:
+        LOG.warning("capture %s: nobody thaws before its end: %s", work.capture_id, error)
 
 
 def _unfrozen(work: Work, step: OpenStep, error: StillframeError) -> None:
@@ -106,16 +138,18 @@ def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, floa
         count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
         work.leases.drop(lease)
     except (GuestAgentTimeout, GuestAgentUnavailable) as error:
-        problem = error.fault.message  # the lease stays, and the guard goes on trying
+        problem = error.fault.message
+        _leave_to_the_guard(work, lease)
     frozen_ms = round((time.monotonic() - frozen.since) * 1000, 1)
-    in_time = work.leases.holds(FrozenGuest) or tools.guard.disarm(lease.key)
+    unanswered = bool(work.leases.of(FrozenGuest))
+    in_time = unanswered or tools.guard.disarm(lease.key)
     if count == frozen.filesystems and in_time:
         step.note(f"{count} filesystems frozen for {frozen_ms:.0f} ms")
         return Consistency.FILESYSTEM, frozen_ms
-    if count != frozen.filesystems and not work.leases.holds(FrozenGuest):
-        problem = f"{frozen.filesystems} filesystems were frozen, but {count} thawed"
-    elif not in_time:
+    if not in_time:
         problem = f"the guard had to thaw the guest after {tools.options.freeze_timeout:g} seconds"
+    elif not unanswered:
+        problem = f"{frozen.filesystems} filesystems were frozen, but {count} thawed"
     if work.subject.require_quiesce:
         raise CannotFreeze(instance=lease.instance_id, reason=problem)
     step.note(f"not certainly frozen: {problem}")
