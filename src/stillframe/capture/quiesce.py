@@ -136,11 +136,13 @@ def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, floa
     count, problem = 0, "the guest agent did not answer the thaw"
     try:
         count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
+        until = time.monotonic()
         work.leases.drop(lease)
     except (GuestAgentTimeout, GuestAgentUnavailable) as error:
+        until = time.monotonic()
         problem = error.fault.message
         _leave_to_the_guard(work, lease)
-    frozen_ms = round((time.monotonic() - frozen.since) * 1000, 1)
+    frozen_ms = round((until - frozen.since) * 1000, 1)
     unanswered = bool(work.leases.of(FrozenGuest))
     in_time = unanswered or tools.guard.disarm(lease.key)
     if count == frozen.filesystems and in_time:
