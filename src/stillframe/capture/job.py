@@ -27,6 +27,7 @@ from stillframe.errors import (
     ReadFailed,
     Reported,
     StillframeError,
+    ToolFailed,
     WayClosed,
     fault_of,
 )
@@ -254,14 +255,21 @@ class Job:
             except WayClosed as error:
                 self._timeline.event("way closed", error.fault.message)
                 continue
-            except ReadFailed:
+            except (ReadFailed, ToolFailed):
                 _look_for_the_cause(work, source, hold)
                 raise
+            self._taken(choice)
             return tuple(
                 publication.attested(wanted.image, result, hold)
                 for wanted, result in zip(work.subject.wanted, results, strict=True)
             )
         raise WayClosed(way=f"from {source.name}", reason="no transfer worked out; the timeline tells why")
+
+    def _taken(self, choice: planner.Choice) -> None:
+        """The transfer that worked out, where it is not the one that was tried first."""
+        way = self._kept.way
+        if way and way.transfer != choice.transfer.name:
+            self._keep(replace(self._kept, way=replace(way, transfer=choice.transfer.name, refused=choice.refused)))
 
     def _commit(self, work: Work, source: Source, hold: Hold, results: tuple[ImageResult, ...]) -> None:
         """The state was held to the last byte, and nobody decided otherwise meanwhile."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.held import HeldDisk, Hold
-from stillframe.capture.leases import SuspendedGuest
 from stillframe.capture.sources.exports import obstacle_to_export
+from stillframe.capture.sources.suspension import suspend
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
-from stillframe.errors import InstanceGone, InstantLost
+from stillframe.errors import InstanceGone, InstantLost, WayClosed
 from stillframe.hypervisor import power
 from stillframe.model import Consistency, Instant, PowerState, now
 
@@ -31,12 +30,9 @@ class Cold:
     def hold(self, work: Work) -> Hold:
         """QEMU writes out all it has when it pauses; from then on the files are at rest."""
         subject = work.subject
-        assert subject.instance.run is not None  # noqa: S101 - running, see obstacle
         with work.timeline.step("instant") as step:
-            lease = SuspendedGuest(subject.instance.id, subject.instance.run, f"{work.capture_id}:resume")
-            work.leases.take(lease)
-            work.tools.guard.arm(Arm(lease.key, ArmKind.RESUME, lease.instance_id, lease.run))
-            power.suspend(work.tools.hypervisor, subject.instance.id)
+            if suspend(work, None) is None:
+                raise WayClosed(way="cold", reason="someone else paused or stopped the guest just now")
             step.note("the guest stays paused until its disks are copied")
         held = tuple(HeldDisk(wanted, files=wanted.disk) for wanted in subject.wanted)
         return Hold(self.name, Instant(now(), Consistency.CRASH), held, subject.instance.run)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from stillframe.capture.held import HeldDisk
+from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import OwnFile
 from stillframe.capture.subject import Subject, Wanted
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks import reflink
-from stillframe.errors import WayClosed
+from stillframe.disks.fingerprint import fingerprint
+from stillframe.errors import InstantLost, ReadFailed, WayClosed, WriteFailed
 from stillframe.model import Disk, DiskKind, Layer
 
 
@@ -29,6 +30,21 @@ def share(work: Work) -> tuple[HeldDisk, ...]:
     return tuple(_share(work, wanted) for wanted in work.subject.wanted)
 
 
+def fingerprint_below(subject: Subject) -> str:
+    """Of the layers that are not copied: nobody should write to a backing file, but a block commit does."""
+    return " ".join(fingerprint(replace(wanted.disk, chain=wanted.disk.chain[1:])) for wanted in subject.wanted)
+
+
+def below_unchanged(subject: Subject, hold: Hold) -> None:
+    """Raises InstantLost when a backing file below the copies was changed."""
+    try:
+        if fingerprint_below(subject) == hold.fingerprint:
+            return
+    except ReadFailed as error:
+        raise InstantLost(reason="a backing file was removed", operator=error.fault.operator) from error
+    raise InstantLost(reason="a backing file was written to")
+
+
 def _share(work: Work, wanted: Wanted) -> HeldDisk:
     disk = wanted.disk
     directory, obstacle = _place(disk, work.tools)
@@ -37,7 +53,11 @@ def _share(work: Work, wanted: Wanted) -> HeldDisk:
     copy = directory / f".{work.capture_id}-{disk.target}.held"
     work.leases.take(OwnFile(str(copy)))
     copy.unlink(missing_ok=True)  # of an attempt that was cut off
-    reflink.reflink(Path(disk.top.path), copy)
+    try:
+        reflink.reflink(Path(disk.top.path), copy)
+    except WriteFailed as error:
+        reason, operator = error.fault.message.rstrip("."), error.fault.operator
+        raise WayClosed(way="reflink", reason=reason, operator=operator) from error
     files = replace(disk, chain=(Layer(str(copy), disk.top.format), *disk.chain[1:]))
     return HeldDisk(wanted, files=files, own=True)
 

@@ -7,15 +7,15 @@ domain is never kept, and ends the capture.
 from __future__ import annotations
 
 from stillframe.capture.held import HeldDisk, Hold
-from stillframe.capture.sources.copies import obstacle_to_copies, share
+from stillframe.capture.sources.copies import below_unchanged, fingerprint_below, obstacle_to_copies, share
 from stillframe.capture.sources.exports import obstacle_to_export
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.fingerprint import fingerprint
-from stillframe.errors import InstanceGone, InstantLost
+from stillframe.errors import InstanceGone, InstantLost, ReadFailed
 from stillframe.hypervisor import power
-from stillframe.model import Consistency, Instant, VmState, now
+from stillframe.model import Consistency, Disk, Instant, VmState, now
 
 
 class Offline:
@@ -38,7 +38,8 @@ class Offline:
             instant = Instant(now(), _consistency(subject))
             shared_not = obstacle_to_copies(subject, work.tools)
             if shared_not is None:
-                held, proof = share(work), ""
+                below = fingerprint_below(subject)
+                held, proof = share(work), below
                 step.note("copies that share the disks' blocks")
             else:
                 held = tuple(HeldDisk(wanted, files=wanted.disk) for wanted in subject.wanted)
@@ -49,7 +50,9 @@ class Offline:
 
     def check(self, work: Work, hold: Hold) -> None:
         """A start of the domain makes the disk another one, unless it was copied."""
-        if hold.fingerprint:
+        if all(held.own for held in hold.disks):
+            below_unchanged(work.subject, hold)
+        else:
             _still_off(work, hold.fingerprint)
 
     def resume(self, work: Work, hold: Hold) -> Hold:
@@ -67,7 +70,15 @@ def _consistency(subject: Subject) -> Consistency:
 
 
 def _fingerprint(subject: Subject) -> str:
-    return " ".join(fingerprint(wanted.disk) for wanted in subject.wanted)
+    return " ".join(_of(subject, wanted.disk) for wanted in subject.wanted)
+
+
+def _of(subject: Subject, disk: Disk) -> str:
+    try:
+        return fingerprint(disk)
+    except ReadFailed as error:
+        operator = error.fault.operator
+        raise InstanceGone(instance=subject.instance.id, what=f"lost disk {disk.target}", operator=operator) from error
 
 
 def _still_off(work: Work, before: str) -> None:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillframe.capture import quiesce
-from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.held import HeldDisk, Hold
-from stillframe.capture.leases import SuspendedGuest
-from stillframe.capture.sources.copies import obstacle_to_copies, share
+from stillframe.capture.sources.copies import below_unchanged, fingerprint_below, obstacle_to_copies, share
+from stillframe.capture.sources.exports import obstacle_to_export
+from stillframe.capture.sources.suspension import suspend
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
@@ -31,30 +31,35 @@ class Reflink:
         """It needs QEMU to stand still, and files on such a filesystem."""
         if not subject.live:
             return f"the instance is {subject.instance.vm_state.value}"
-        return obstacle_to_copies(subject, tools)
+        return obstacle_to_export(subject) or obstacle_to_copies(subject, tools)
 
     def hold(self, work: Work) -> Hold:
         """Freezes, suspends, shares the blocks, resumes, thaws."""
         quiesce.trim(work)
         run = work.subject.instance.run
+        below = fingerprint_below(work.subject)
         instant, (held, stopped_ms) = quiesce.at_one_instant(work, lambda: _share_while_stopped(work))
-        return Hold(self.name, replace(instant, stopped_ms=stopped_ms), held, run)
+        hold = Hold(self.name, replace(instant, stopped_ms=stopped_ms), held, run, below)
+        below_unchanged(work.subject, hold)
+        return hold
 
     def check(self, work: Work, hold: Hold) -> None:
-        """The copies are ours alone: nothing can happen to them."""
+        """The copies are ours alone, but not what lies below them."""
+        below_unchanged(work.subject, hold)
 
-    def resume(self, work: Work, hold: Hold) -> Hold:  # noqa: ARG002 - the source's signature
+    def resume(self, work: Work, hold: Hold) -> Hold:
         """The copies outlive everything but their removal."""
         missing = [held.files.top.path for held in hold.disks if held.files and not Path(held.files.top.path).exists()]
         if missing:
             raise InstantLost(reason="the copies of the disks were removed")
+        self.check(work, hold)
         return hold
 
 
 def _share_while_stopped(work: Work) -> tuple[tuple[HeldDisk, ...], float | None]:
     """The held disks, and for how many milliseconds we stopped the guest (None: someone else had paused it)."""
+    began = time.monotonic()
     with _standing_still(work) as stopped:
-        began = time.monotonic()
         held = share(work)
         if power.state(work.tools.hypervisor, work.subject.instance.id)[0] != PowerState.PAUSED:
             raise WayClosed(way="reflink", reason="the guest was resumed by someone else meanwhile")
@@ -64,15 +69,12 @@ def _share_while_stopped(work: Work) -> tuple[tuple[HeldDisk, ...], float | None
 @contextmanager
 def _standing_still(work: Work) -> Iterator[bool]:
     """The guest's processors stand still in here; yields whether we stopped them, and then starts them again."""
-    subject, tools = work.subject, work.tools
-    if not subject.running or subject.instance.run is None:
+    if not work.subject.running:
         yield False
         return
-    lease = SuspendedGuest(subject.instance.id, subject.instance.run, f"{work.capture_id}:resume")
-    work.leases.take(lease)
-    tools.guard.arm(Arm(lease.key, ArmKind.RESUME, lease.instance_id, lease.run, tools.options.freeze_timeout))
+    lease = suspend(work, work.tools.options.freeze_timeout)
     try:
-        power.suspend(tools.hypervisor, subject.instance.id)
-        yield True
+        yield lease is not None
     finally:
-        work.leases.give_back(lease)
+        if lease:
+            work.leases.give_back(lease)

@@ -11,7 +11,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.transfers.content import refuse_disguise
 from stillframe.capture.work import Work
 from stillframe.disks import reflink
-from stillframe.errors import WayClosed
+from stillframe.errors import WayClosed, WriteFailed
 from stillframe.images import inspection
 from stillframe.model import ImageResult
 
@@ -29,6 +29,8 @@ class Clone:
             return "there is no file to share"
         for wanted in subject.wanted:
             disk = wanted.disk
+            if disk.encryption and disk.top.format != "raw":
+                return f"{disk.target} is encrypted ({disk.encryption}), and its file would stay so"
             if len(disk.chain) > 1:
                 return f"{disk.target} has a backing file, and the image must stand alone"
             if disk.top.format != wanted.disk_format:
@@ -54,5 +56,9 @@ def _clone(work: Work, held: HeldDisk) -> ImageResult:
     part = store.part(wanted.image.id)
     work.leases.take(HalfImage(wanted.image.id))
     store.discard(wanted.image.id)
-    reflink.reflink(source, part)
+    try:
+        reflink.reflink(source, part)
+    except WriteFailed as error:
+        reason, operator = error.fault.message.rstrip("."), error.fault.operator
+        raise WayClosed(way="clone", reason=reason, operator=operator) from error
     return ImageResult(wanted.image.id, wanted.disk_format, part.stat().st_size, wanted.disk.size)
