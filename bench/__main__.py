@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, datapath, device, live, reflink, results, sparse
+from bench import api, controller, datapath, device, live, reflink, results, sparse
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -28,6 +28,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     sparse.EXPERIMENT,
     reflink.EXPERIMENT,
     api.EXPERIMENT,
+    controller.EXPERIMENT,
     datapath.EXPERIMENT,
 )
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
+from stillframe.controller.columns import UtcTime
 from stillframe.controller.schema import AnyRow, captures, instances
 from stillframe.errors import CaptureCancelled, PublicationUnknown
 from stillframe.messaging.contract import CaptureReport
@@ -59,7 +60,7 @@ def begin(connection: Connection, capture_id: str, host: str, agent_run: str, no
         attempt=captures.c.attempt + 1,
         token=token,
         agent_run=agent_run,
-        started_at=func.coalesce(captures.c.started_at, now),
+        started_at=func.coalesce(captures.c.started_at, literal(now, UtcTime())),
         updated_at=now,
     )
     return token if begun else None

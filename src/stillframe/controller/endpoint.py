@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, hosts
 from stillframe.errors import Superseded
-from stillframe.messaging.contract import CaptureReport, HostReport, Order, Orders
+from stillframe.messaging.contract import CaptureReport, HostReport, Orders
 from stillframe.model import CaptureStatus, Phase, now
 
 
@@ -29,11 +29,11 @@ class ControllerEndpoint:
         """See ControllerApi. A late report, of this run or of the one before, changes nothing."""
         with self._db.write() as connection:
             if not _heard(connection, report, now()):
-                return Orders(orders=_orders(connection, report.host)) if _current(connection, report) else Orders()
+                return _orders(_open(connection, report.host)) if _current(connection, report) else Orders()
             recorded = _note_all(connection, report, now())
-            _end_unheld(connection, report, now())
             send_inventory = _note_inventory(connection, report, now())
-            return Orders(_orders(connection, report.host), recorded, send_inventory)
+            wanted = _without_unheld(connection, _open(connection, report.host), report, now())
+        return _orders(wanted, recorded, send_inventory=send_inventory)
 
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """See ControllerApi."""
@@ -84,14 +84,6 @@ def _note_all(connection: Connection, report: HostReport, at: datetime) -> tuple
     return tuple(id_ for id_, capture in told.items() if _note(connection, rows.get(id_), report.host, capture, at))
 
 
-def _end_unheld(connection: Connection, report: HostReport, at: datetime) -> None:
-    """What is to stop and is in nobody's hands any more, as when the agent's journal was lost, has ended."""
-    told = {capture.capture_id for capture in report.captures}
-    for row in _open(connection, report.host):
-        if row.cancel is not None and row.id not in told:
-            decisions.fail(connection, row, row.cancel, at)
-
-
 def _note(connection: Connection, row: AnyRow | None, host: str, told: CaptureReport, at: datetime) -> bool:
     if row is None or row.host != host:
         return told.phase is Phase.ENDED
@@ -124,11 +116,21 @@ def _note_inventory(connection: Connection, report: HostReport, at: datetime) ->
     return False
 
 
-def _orders(connection: Connection, host: str) -> tuple[Order, ...]:
-    return tuple(views.order(row) for row in _open(connection, host))
+def _without_unheld(
+    connection: Connection, rows: Sequence[AnyRow], report: HostReport, at: datetime
+) -> Sequence[AnyRow]:
+    """Ends what is to stop and is in nobody's hands any more, as when the agent's journal was lost; the others."""
+    told = {capture.capture_id for capture in report.captures}
+    unheld = [row for row in rows if row.cancel is not None and row.id not in told]
+    ended = {row.id for row in unheld if decisions.fail(connection, row, row.cancel, at)}
+    return [row for row in rows if row.id not in ended]
 
 
-def _open(connection: Connection, host: str) -> Iterable[AnyRow]:
+def _orders(rows: Iterable[AnyRow], recorded: tuple[str, ...] = (), *, send_inventory: bool = False) -> Orders:
+    return Orders(tuple(views.order(row) for row in rows), recorded, send_inventory)
+
+
+def _open(connection: Connection, host: str) -> Sequence[AnyRow]:
     """The host's captures that have not ended, oldest first."""
     query = select(captures).where(captures.c.host == host, captures.c.status.in_(decisions.OPEN))
     return connection.execute(query.order_by(captures.c.created_at, captures.c.id)).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -89,15 +89,17 @@ class Reconciler:
             ask_again(connection, connection.scalars(own.where(instances.c.host == host.name)).all())
         return [host.name]
 
-    def _end_captures(self, host: AnyRow, silence: float, now: datetime) -> Iterator[str]:
+    def _end_captures(self, host: AnyRow, silence: float, now: datetime) -> list[str]:
         with self._db.read() as connection:
             open_ = select(captures.c.id).where(captures.c.host == host.name, captures.c.status.in_(decisions.OPEN))
             ids = connection.scalars(open_.order_by(captures.c.id)).all()
         patient = silence < self._settings.host_timeout * PUBLISHING_PATIENCE
+        ended: list[str] = []
         for some in chunks(ids):
             with self._db.write() as connection:
                 if _is_lost(connection, host):
-                    yield from [id_ for id_ in some if _end_lost(connection, id_, host, patient=patient, now=now)]
+                    ended += [id_ for id_ in some if _end_lost(connection, id_, host, patient=patient, now=now)]
+        return ended
 
     def _remove_instances(self, now: datetime) -> tuple[str, ...]:
         """Instances missing for too long are deleted ones: their captures are stopped first, then they go."""
