@@ -78,6 +78,14 @@ class GuardLink:
             why = self._ask({"do": "acted", "key": key})["why"]
         return None if why is None else str(why)
 
+    def acting(self, key: str) -> bool:
+        """True while the guard gives this back and has not succeeded yet; False when it cannot be asked."""
+        try:
+            return self.acted(key) is not None and any(arm.key == key for arm in self.armed())
+        except GuardUnavailable as error:
+            LOG.warning("whether %s is being given back cannot be told: %s", key, error)
+            return False
+
     @property
     def pid(self) -> int | None:
         """The guard's process id; None while there is none."""

@@ -38,3 +38,6 @@ class Guard(Protocol):
 
     def disarm(self, key: str) -> bool:
         """Ends the watch; False when the guard has acted already, or never watched."""
+
+    def acting(self, key: str) -> bool:
+        """True while the guard gives this back and has not succeeded yet."""

@@ -12,16 +12,17 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from stillframe import records
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
-from stillframe.errors import InstanceGone, StillframeError, fault_of
+from stillframe.errors import GuestAgentTimeout, InstanceGone, StillframeError, fault_of
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.model import PowerState
 
 LOG = logging.getLogger(__name__)
+K = TypeVar("K")
 
 
 class Lease(Protocol):
@@ -40,10 +41,15 @@ class FrozenGuest:
     key: str  # the guard's name for it
 
     def release(self, tools: Tools) -> None:
-        """Thaws until the guest agent answers: a freeze that timed out may still be executed later."""
+        """Thaws until the guest agent answers: a freeze that timed out may still be executed later.
+
+        While the guard tries that already, the guest agent is not asked twice.
+        """
+        timeout = tools.options.agent_timeout
         try:
             if power.run(tools.hypervisor, self.instance_id) == self.run:
-                timeout = tools.options.agent_timeout
+                if tools.guard.acting(self.key):
+                    raise GuestAgentTimeout(instance=self.instance_id, seconds=timeout)
                 guestagent.thaw_surely(tools.hypervisor, self.instance_id, timeout, time.monotonic() + timeout)
         except InstanceGone:
             LOG.debug("nothing to thaw: instance %s is gone", self.instance_id)
@@ -225,6 +231,6 @@ class Leases:
                 left.append(f"{lease}: {fault_of(error).message}")
         return tuple(left)
 
-    def holds(self, kind: type[Any]) -> bool:
-        """True when a lease of this kind is held."""
-        return any(isinstance(lease, kind) for lease in self._held)
+    def of(self, kind: type[K]) -> tuple[K, ...]:
+        """Those of this kind that are held."""
+        return tuple(lease for lease in self._held if isinstance(lease, kind))

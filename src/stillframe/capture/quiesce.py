@@ -71,7 +71,7 @@ def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
 
 def _freeze(work: Work, step: OpenStep) -> Freeze | None:
     """The freeze, or None when the guest does not run or cannot be frozen and need not be."""
-    subject, tools = work.subject, work.tools
+    subject = work.subject
     if not subject.running or subject.instance.run is None:
         step.note("the guest does not run: nothing to freeze")
         return None
@@ -87,9 +87,22 @@ def _expect_thawed(work: Work) -> None:
     """Nobody else's freeze is touched, and none of ours is forgotten that may still be executed."""
     tools = work.tools
     for earlier in work.leases.of(FrozenGuest):  # of an attempt that was cut off, or of another source
-        work.leases.give_back(earlier)
+        _give_back_in_time(work, earlier)
     if guestagent.frozen(tools.hypervisor, work.subject.instance.id, tools.options.agent_timeout):
         raise FrozenByOther(instance=work.subject.instance.id)
+
+
+def _give_back_in_time(work: Work, lease: FrozenGuest) -> None:
+    deadline = time.monotonic() + work.tools.options.agent_timeout
+    while True:
+        try:
+            work.leases.give_back(lease)
+        except GuestAgentTimeout:
+            if time.monotonic() >= deadline:
+                raise
+            work.control.sleep(0.1)
+        else:
+            return
 
 
 def _frozen(work: Work, lease: FrozenGuest) -> Freeze:
