@@ -97,7 +97,7 @@ def serving(directory: Path) -> Iterator[Client]:
     store = DirectoryStore(settings.images.directory)
     store.prepare()
     report = HostReport("host", "run", (), "digest", tuple(map(instance, range(SERVERS))), 1)
-    ControllerEndpoint(db, settings.controller).heartbeat(report)
+    ControllerEndpoint(db).heartbeat(report)
     deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, tuple)
     with serve(application(deps), settings.api) as served:
         yield Client(served.socket)

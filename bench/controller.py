@@ -62,7 +62,7 @@ def heartbeats(directory: Path, runs: int) -> list[Result]:
     """A host of 1000 domains that reports nothing new, and one that reports the progress of a capture."""
     floor = _floor(directory, runs)
     with database(directory / "heartbeats.sqlite") as db:
-        endpoint = ControllerEndpoint(db, SETTINGS)
+        endpoint = ControllerEndpoint(db)
         first = HostReport("host", "run", (), "digest", tuple(map(instance, range(DOMAINS))))
         endpoint.heartbeat(first)
         same = replace(first, inventory=None)
@@ -91,7 +91,7 @@ def inventories(directory: Path, runs: int) -> list[Result]:
     floor: list[float] = []
     for number in range(runs):
         with database(directory / f"inventory-{number}.sqlite") as db:
-            endpoint = ControllerEndpoint(db, SETTINGS)
+            endpoint = ControllerEndpoint(db)
             new.append(milliseconds(partial(endpoint.heartbeat, HostReport("host", "run", (), "first", domains))))
             same.append(milliseconds(partial(endpoint.heartbeat, HostReport("host", "run", (), "second", changed))))
         floor.append(milliseconds(lambda: [records.dumps(domain) for domain in domains]))

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from oslo_config import cfg
@@ -91,8 +91,8 @@ def _urls() -> Iterator[str]:
     deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), DirectoryStore(Path()), tuple)
     policy = Policy(settings.oslo)
     tables = {
-        "Compute, below `/v2.1` and `/v2`": routes.compute(deps, policy),
-        f"Images, below `{routes.IMAGE_ROOT}`": routes.image(deps, policy),
+        f"Compute, below {_listed(routes.COMPUTE_ROOTS)}": routes.compute(deps, policy),
+        f"Images, below {_listed(routes.IMAGE_ROOTS)}": routes.image(deps, policy),
         "For whoever is signed in": routes.service(deps, policy),
         "For anybody": routes.public(deps, policy),
     }
@@ -102,6 +102,10 @@ def _urls() -> Iterator[str]:
             for method, handler in methods.items():
                 yield f"| {method} | `{url}` | {_cell((handler.__doc__ or '').split(chr(10))[0])} |"
         yield ""
+
+
+def _listed(roots: Sequence[str]) -> str:
+    return ", ".join(f"`{root}`" for root in roots)
 
 
 def _cell(text: str) -> str:

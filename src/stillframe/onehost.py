@@ -74,7 +74,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
         settings.service.host,
         tools=tools,
         journal=journal,
-        controller=ControllerEndpoint(db, settings.controller),
+        controller=ControllerEndpoint(db),
         options=settings.agent,
         woken=bells.bell(settings.service.host),
     )

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from stillframe import config
 from stillframe.controller import decisions, inventory, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
@@ -21,9 +20,8 @@ from stillframe.model import CaptureStatus, Phase, now
 class ControllerEndpoint:
     """The controller's side of messaging.contract.ControllerApi; any number of threads at once."""
 
-    def __init__(self, db: Database, settings: config.Controller) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._settings = settings
 
     def heartbeat(self, report: HostReport) -> Orders:
         """See ControllerApi. A late report, of this run or of the one before, changes nothing."""

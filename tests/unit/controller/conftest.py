@@ -61,4 +61,4 @@ def servers(db: Database) -> Servers:
 
 @pytest.fixture
 def endpoint(db: Database, settings: Controller) -> ControllerEndpoint:
-    return ControllerEndpoint(db, settings)
+    return ControllerEndpoint(db)

@@ -51,7 +51,7 @@ class Races(RuleBasedStateMachine):
         options = Controller(host_timeout=60, gone_grace=0, keep_finished=90)
         self.api = Captures(self.db, Bells())
         self.servers = Servers(self.db)
-        self.endpoint = ControllerEndpoint(self.db, options)
+        self.endpoint = ControllerEndpoint(self.db)
         self.reconciler = Reconciler(self.db, options, Bells())
         self.machines = [instance("web"), instance("mail")]
         self.newest: dict[str, str] = {}
