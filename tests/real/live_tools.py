@@ -19,7 +19,7 @@ from lab.domains import Guest
 from lab.factory import Guests
 from lab.leaks import leaks
 from lab.libvirtd import PrivateLibvirtd
-from lab.service import Service
+from lab.service import Options, Service
 from lab.wait import NotInTime, until
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -79,6 +79,13 @@ def writing(host: PrivateLibvirtd, count: int = 1) -> Iterator[list[Writing]]:
             yield [Writing(guest, disk) for guest, disk in zip(started, made, strict=True)]
         finally:
             guests.remove()
+
+
+@contextmanager
+def serving(host: PrivateLibvirtd, options: Options | None = None) -> Iterator[Service]:
+    """A service for all tests of a module."""
+    with directory() as path, Service(path / "service", host, options) as service:
+        yield service
 
 
 # ----------------------------------------------------------------------------------------------- the guest agent
