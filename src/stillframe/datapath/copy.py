@@ -21,9 +21,9 @@ from stillframe.datapath.layout import Layout
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
-CHUNK = 512 << 10  # larger is hardly faster, and a guest's own write waits behind each of ours
-BUFFERS = 48
-AHEAD = 16  # chunks being read; the other buffers are with hash and sink
+CHUNK = 1 << 20  # smaller costs more processor time, larger makes a guest's own write wait longer behind one of ours
+BUFFERS = 24
+AHEAD = 8  # chunks being read; the other buffers are with hash and sink
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
 

@@ -154,5 +154,5 @@ def test_hashing_a_huge_hole_can_be_cancelled() -> None:
 
 def test_the_bandwidth_is_kept_and_is_no_stall() -> None:
     start = time.monotonic()
-    copied(PatternReader(MIB, [(0, MIB)]), MemorySink(), Control(bandwidth=MIB // 2, stall=0.5))
+    copied(PatternReader(4 * MIB, [(0, 4 * MIB)]), MemorySink(), Control(bandwidth=3 * MIB, stall=0.5))
     assert 0.8 < time.monotonic() - start < 5
