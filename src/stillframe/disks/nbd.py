@@ -16,7 +16,7 @@ from stillframe.datapath.reader import Check, Extent
 from stillframe.errors import DeadlineExceeded, ReadFailed
 
 SLICE = 100  # milliseconds between two checks of whoever waits
-ASK = 1 << 30  # bytes of disk in one question about extents
+ASK = (4 << 30) - (64 << 10)  # bytes of disk in one question about extents: NBD has 32 bits for them
 
 
 class NbdReader:
