@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def _copy(path: Path) -> float:
     copy = path.with_suffix(".copy")
     began = time.monotonic()
     tool("cp", "--reflink=never", "--sparse=auto", path, copy, timeout=300)
+    os.sync()
     seconds = time.monotonic() - began
     copy.unlink()
     return seconds
