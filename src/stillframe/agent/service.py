@@ -70,12 +70,17 @@ class AgentService:
     def stop(self, deadline: float) -> None:
         """Lets captures end until the deadline (monotonic), cancels the rest, and reports their ends."""
         self._stopping.set()
-        _join(self._threads.values(), deadline)
-        fault = ServiceStopped().fault
-        for job in self._jobs.values():
-            job.cancel(fault)
+        jobs, threads = (
+            tuple(self._jobs.values()),
+            tuple(self._threads.values()),
+        )  # the heartbeat forgets some meanwhile
+        for job in jobs:
             job.close()
-        _join(self._threads.values(), time.monotonic() + self._tools.options.step_deadline)
+        _join(threads, deadline)
+        fault = ServiceStopped().fault
+        for job in jobs:
+            job.cancel(fault)
+        _join(threads, time.monotonic() + self._tools.options.step_deadline)
         self.wake()
         self._thread.join(timeout=self._tools.options.step_deadline)
         self._inventory.close()
@@ -103,30 +108,30 @@ class AgentService:
     def _beat(self) -> None:
         self._tools.stillness.wait(STILL)
         self._inventory.refresh()
+        told = {capture_id: job.report() for capture_id, job in self._jobs.items()}
         orders = self._controller.heartbeat(
             HostReport(
                 host=self._host,
                 agent_run=self.run_id,
                 sequence=next(self._beats),
-                captures=tuple(job.report() for job in self._jobs.values()),
+                captures=tuple(told.values()),
                 inventory_digest=self._inventory.digest,
                 inventory=self._inventory.instances if self._send_inventory else None,
             )
         )
         self._send_inventory = orders.send_inventory
+        for capture_id in orders.recorded:
+            self._forget(told[capture_id])
         self._obey(orders)
         if orders.send_inventory:
             self.wake()
 
     def _obey(self, orders: Orders) -> None:
         wanted = {order.capture_id: order for order in orders.orders}
-        for capture_id in orders.recorded:
-            self._forget(capture_id)
-        for capture_id, job in list(self._jobs.items()):
+        for capture_id, job in self._jobs.items():
             order = wanted.get(capture_id)
             if order is None:
                 job.cancel(Superseded(reason="nobody wants it any more").fault)
-                self._forget(capture_id)
             elif order.cancel:
                 job.cancel(order.cancel)
         for capture_id, order in wanted.items():
@@ -157,13 +162,12 @@ class AgentService:
         self._threads[job.capture_id] = thread
         thread.start()
 
-    def _forget(self, capture_id: str) -> None:
-        """Nobody needs to hear of it again; one that still runs, or gives back, is forgotten at a later heartbeat."""
-        thread = self._threads.get(capture_id)
-        if thread is None or thread.is_alive():
+    def _forget(self, recorded: CaptureReport) -> None:
+        """Nobody needs to hear of it again, once all is given back and that was told too."""
+        if recorded.held or self._threads[recorded.capture_id].is_alive():
             return
-        del self._jobs[capture_id], self._threads[capture_id]
-        self._journal.forget(capture_id)
+        del self._jobs[recorded.capture_id], self._threads[recorded.capture_id]
+        self._journal.forget(recorded.capture_id)
 
 
 def _join(threads: Iterable[threading.Thread], deadline: float) -> None:
