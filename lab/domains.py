@@ -195,8 +195,9 @@ class Guest:
     # ------------------------------------------------------------------------------------------- the guest inside
 
     def serial(self) -> str:
-        """All that the guest has said on its serial console."""
-        return self.serial_log.read_text(errors="replace").replace("\r\n", "\n")
+        """All whole lines that the guest has said on its serial console; one that is still coming is left out."""
+        said, newline, _ = self.serial_log.read_text(errors="replace").replace("\r\n", "\n").rpartition("\n")
+        return said + newline
 
     def line(self, pattern: str, deadline: float = BOOT_DEADLINE, *, after: int = 0) -> re.Match[str]:
         """The first match of `pattern` in the serial log from offset `after`; waits for it."""
