@@ -39,5 +39,8 @@ class Guard(Protocol):
     def disarm(self, key: str) -> bool:
         """Ends the watch; False when the guard has acted already, or never watched."""
 
+    def acted(self, key: str) -> str | None:
+        """Why the guard has acted on this, in words; None when it has not. Raises GuardUnavailable."""
+
     def acting(self, key: str) -> bool:
         """True while the guard gives this back and has not succeeded yet."""

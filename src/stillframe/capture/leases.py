@@ -88,12 +88,14 @@ class BackupJob:
     run: str
     socket: str
     key: str
+    found_running: bool = True  # else the guest was paused before, and a failed write need not have to do with us
 
     def release(self, tools: Tools) -> None:
         """Aborts the job, then lets a guest go on that was paused because the scratch failed."""
         try:
             backup.abort(tools.hypervisor, self.instance_id, Path(self.socket), tools.options.step_deadline)
-            power.resume_after_io_error(tools.hypervisor, self.instance_id, self.run)
+            if self.found_running:
+                power.resume_after_io_error(tools.hypervisor, self.instance_id, self.run)
         except InstanceGone:
             LOG.debug("no backup job to abort: instance %s is gone", self.instance_id)
         tools.guard.disarm(self.key)

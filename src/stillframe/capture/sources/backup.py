@@ -54,7 +54,7 @@ class Backup:
             os.chown(socket.parent, *_owner(work))
             step.note(f"scratch of at most {tools.options.scratch_cap >> 20} MiB")
         quiesce.trim(work)
-        lease = BackupJob(subject.instance.id, subject.instance.run, str(socket), f"{work.capture_id}:backup")
+        lease = _lease(work, str(socket), subject.instance.run)
         work.leases.take(lease)
         tools.guard.arm(_watch(lease, scratch, tools))
         disks = tuple(
@@ -76,12 +76,13 @@ class Backup:
         state, reason = power.state(tools.hypervisor, instance.id)
         if state not in (PowerState.RUNNING, PowerState.PAUSED):
             raise InstanceGone(instance=instance.id, what=f"was stopped ({reason})")
-        if state == PowerState.PAUSED and reason == "ioerror":
+        if work.subject.running and (state, reason) == (PowerState.PAUSED, power.IO_ERROR):
             raise ScratchFailed(instance=instance.id, scratch=tools.options.scratch_dir)
         used, cap = sum(_length(path) for path in _scratch_of(hold)), tools.options.scratch_cap
         free = space.free(tools.options.scratch_dir)
         if used >= cap or free < tools.options.scratch_reserve:
             raise ScratchFull(used=used, cap=cap, free=free, reserve=tools.options.scratch_reserve)
+        _check_job(work, hold)
 
     def resume(self, work: Work, hold: Hold) -> Hold:
         """The job outlives the agent: it is there, with our socket, or it is lost."""
@@ -92,9 +93,28 @@ class Backup:
         if str(backup.backup_socket(tools.hypervisor, instance.id)) != socket:
             raise InstantLost(reason="the backup job has ended")
         assert hold.run is not None  # noqa: S101 - a backup is of a run
-        lease = BackupJob(instance.id, hold.run, str(socket), f"{work.capture_id}:backup")
+        lease = _lease(work, str(socket), hold.run)
         tools.guard.arm(_watch(lease, _scratch_of(hold), tools))
         return hold
+
+
+def _lease(work: Work, socket: str, run: str) -> BackupJob:
+    return BackupJob(work.subject.instance.id, run, socket, _key(work), work.subject.running)
+
+
+def _key(work: Work) -> str:
+    """The guard's name for the job."""
+    return f"{work.capture_id}:backup"
+
+
+def _check_job(work: Work, hold: Hold) -> None:
+    """The job still runs; only the guard ends it before we do, for want of scratch, or someone who may."""
+    tools, instance = work.tools, work.subject.instance.id
+    if str(backup.backup_socket(tools.hypervisor, instance)) == hold.disks[0].socket:
+        return
+    if why := tools.guard.acted(_key(work)):
+        raise ScratchFailed(instance=instance, scratch=f"{tools.options.scratch_dir}, and the guard acted, since {why}")
+    raise InstantLost(reason="someone else ended the backup job")
 
 
 def _wait_for_others(work: Work) -> None:
