@@ -15,7 +15,7 @@ from oslo_config import cfg, types
 
 from stillframe.errors import ConfigInvalid
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 CONFIG_FILE = Path("/etc/stillframe/stillframe.conf")
 
 

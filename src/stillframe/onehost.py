@@ -100,6 +100,8 @@ def _tools(settings: Settings, stack: ExitStack) -> Tools:
     store = DirectoryStore(settings.images.directory)
     store.prepare()
     store.tidy()
+    for half in store.halves():
+        LOG.warning("in the image directory, %s is no published image: %s", half.name, half.reason)
     connection = Connection(settings.agent.libvirt_uri)
     stack.callback(connection.close)
     try:

@@ -12,7 +12,7 @@ from stillframe.api import routes
 from stillframe.api.auth import sign_in
 from stillframe.api.deps import Deps
 from stillframe.api.faults import Faults
-from stillframe.api.metrics import CaptureCounts, Metering
+from stillframe.api.metrics import CaptureCounts, Metering, StoreCounts
 from stillframe.api.middleware import Microversions, RequestIds, SigningIn
 from stillframe.api.policy import Policy
 from stillframe.api.resource import Resource
@@ -38,6 +38,7 @@ def application(deps: Deps) -> App:
     Faults(lambda request: _is_operator(policy, request)).install(app)
     _mount(app, deps, policy)
     deps.registry.register(CaptureCounts(deps.captures.counts))
+    deps.registry.register(StoreCounts(deps.store))
     return app
 
 

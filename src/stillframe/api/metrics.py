@@ -1,4 +1,4 @@
-"""What /metrics tells: requests by route, captures by status. No ids, no names."""
+"""What /metrics tells: requests by route, captures by status, the image directory. No ids, no names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from stillframe.errors import StoreUnusable
+from stillframe.images.directory import DirectoryStore
 from stillframe.model import CaptureStatus
 
 
@@ -29,6 +31,27 @@ class CaptureCounts(Collector):
         for status, count in self._counts().items():
             gauge.add_metric([status.value], count)
         yield gauge
+
+
+class StoreCounts(Collector):
+    """The image directory, looked at when somebody asks."""
+
+    def __init__(self, store: DirectoryStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Without looking."""
+        yield from _store_gauges()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing while the directory cannot be used: /healthcheck says why."""
+        try:
+            free, halves = self._store.free(), sum(1 for _ in self._store.halves())
+        except StoreUnusable:
+            return
+        for gauge, value in zip(_store_gauges(), (free, halves), strict=True):
+            gauge.add_metric([], value)
+            yield gauge
 
 
 class Metering:
@@ -63,3 +86,10 @@ class Metering:
 
 def _gauge() -> GaugeMetricFamily:
     return GaugeMetricFamily("stillframe_captures", "Captures on record, by status.", labels=["status"])
+
+
+def _store_gauges() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    return (
+        GaugeMetricFamily("stillframe_images_free_bytes", "Room that is left in the image directory."),
+        GaugeMetricFamily("stillframe_images_halves", "Files in the image directory that are no published image."),
+    )

@@ -94,8 +94,3 @@ def allocated(disk: Disk) -> int:
     measured = json.loads(told)
     whole = -(-disk.size // CLUSTER) * CLUSTER
     return min(disk.size, whole - (int(measured["fully-allocated"]) - int(measured["required"])))
-
-
-def self_contained(disk: Disk) -> bool:
-    """True when the top layer alone is the whole (inspected) disk, so that a copy of its file is a usable image."""
-    return len(disk.chain) == 1 and disk.top.kind is not DiskKind.NETWORK

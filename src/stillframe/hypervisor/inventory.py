@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -54,13 +53,6 @@ def qemu_owner(connection: Connection, instance_id: str) -> tuple[int, int] | No
     """User and group that the domain's QEMU runs as; None when it does not run or nothing tells."""
     domain = connection.domain(instance_id)
     return owner_of(connection.uri, domain) or dac_owner(live_xml(connection, instance_id))
-
-
-def disk_sizes(connection: Connection, instance_id: str, targets: Iterable[str]) -> Sizes:
-    """What the guest sees of these disks, in bytes, asked of each anew."""
-    domain = connection.domain(instance_id)
-    with translated("tell the size of a disk", domain):
-        return {target: int(domain.blockInfo(target)[0]) for target in targets}
 
 
 def _sizes(stats: list[tuple[Any, dict[str, Any]]]) -> dict[str, Sizes]:

@@ -60,13 +60,6 @@ def vm_state(power: PowerState, *, managed_save: bool) -> VmState:
     return _VM.get(power, VmState.ERROR)
 
 
-def has_managed_save(connection: Connection, instance_id: str) -> bool:
-    """True when the domain's memory was saved, to go on from at the next start."""
-    domain = connection.domain(instance_id)
-    with translated("tell whether a domain is saved", domain):
-        return bool(domain.hasManagedSaveImage(0))
-
-
 def run(connection: Connection, instance_id: str) -> str | None:
     """The id of this run of the domain (see runs.py); None when it does not run. Raises InstanceGone when unknown."""
     return run_of(connection.uri, connection.domain(instance_id))

@@ -46,6 +46,8 @@ def test_metrics_count_by_route_and_hold_no_ids(house: House) -> None:
     text = house.get("mona", "/metrics").text
     assert 'stillframe_api_requests_total{method="GET",route="/image/v2/images/{image_id}",status="200"} 1.0' in text
     assert 'stillframe_captures{status="pending"} 1.0' in text
+    assert "stillframe_images_halves 0.0" in text
+    assert "stillframe_images_free_bytes " in text
     assert image_id not in text
     assert house.get("alice", "/metrics").status_code == 403
     assert house.get(None, "/metrics").status_code == 401
