@@ -26,6 +26,7 @@ class Qcow2Header:
     backing_format: str | None
     data_file: str | None  # "" when it is used and not named
     encryption: str | None  # LUKS, AES
+    snapshots: int  # internal ones
 
 
 def parse(head: bytes) -> Qcow2Header:
@@ -44,6 +45,7 @@ def parse(head: bytes) -> Qcow2Header:
         backing_format=_text(extensions.get(BACKING_FORMAT)) or None,
         data_file=_text(data_file),
         encryption=CRYPT_METHODS.get(crypt, f"method {crypt}") if crypt else None,
+        snapshots=struct.unpack_from(">I", head, 60)[0],
     )
 
 

@@ -102,6 +102,24 @@ def test_a_clone_is_looked_at_as_well(
         assert shown["fault"]["code"] == "unsafe-content"
 
 
+def test_internal_snapshots_are_not_published(
+    libvirtd: PrivateLibvirtd, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    with xfs(tmp, libvirtd, guests) as place:
+        service = start_service({"images": {"directory": place / "images"}})
+        disk = disks.qcow2(place / "disk", SIZE)
+        tool("qemu-img", "snapshot", "-c", "before", disk.path)
+        tool("qemu-io", "-f", "qcow2", "-c", "write -P 1 8M 1M", disk.path)
+        guest = guests.define(disk)
+        shown = captures.capture(service, guest)
+        assert (shown["source"], shown["transfer"]) == ("offline", "directory")
+        assert any("internal snapshots" in step["message"] for step in shown["steps"])
+        image = captures.image(service, shown, disk)
+        assert "snapshots" not in disks.information(image.path, "qcow2")
+        assert disks.same(image, disk)
+        assert captures.left_behind(service, guest) == []
+
+
 def test_a_chain_that_cannot_be_told_is_not_guessed(guests: Guests, service: Service, tmp: Path) -> None:
     base = disks.raw(tmp / "base", SIZE)
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={tmp / 'data'}", tmp / "outside", str(SIZE))

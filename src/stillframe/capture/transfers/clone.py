@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stillframe import qcow2header
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import HalfImage
 from stillframe.capture.subject import Subject
@@ -52,7 +53,10 @@ def _clone(work: Work, held: HeldDisk) -> ImageResult:
         raise WayClosed(way="clone", reason="the source has no copy of its own to share")
     source = Path(held.files.top.path)
     with source.open("rb") as file:
-        refuse_disguise(file.read(inspection.HEAD), wanted.disk_format)
+        head = file.read(inspection.HEAD)
+    refuse_disguise(head, wanted.disk_format)
+    if wanted.disk_format == "qcow2" and qcow2header.parse(head).snapshots:
+        raise WayClosed(way="clone", reason="the disk's file holds internal snapshots, which are not to be published")
     part = store.part(wanted.image.id)
     work.leases.take(HalfImage(wanted.image.id))
     store.discard(wanted.image.id)
