@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from stillframe import records
-from stillframe.errors import HypervisorUnavailable
+from stillframe.errors import StillframeError
 from stillframe.hypervisor import inventory
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.events import DomainEvent, EventKind
@@ -27,6 +27,7 @@ class Inventory:
         self._stale.set()
         self._instances: tuple[Instance, ...] | None = None
         self._digest: str | None = None
+        self._told = ""  # why nothing is known, as it was logged
         self._unsubscribe = connection.subscribe(self._on_event)
 
     def close(self) -> None:
@@ -40,14 +41,14 @@ class Inventory:
         self._stale.clear()
         try:
             self._instances = inventory.inventory(self._connection)
-        except HypervisorUnavailable as error:
+        except StillframeError as error:
             self._stale.set()
-            if self._instances is not None:
+            if str(error) != self._told:
                 LOG.warning("the instances of this host are unknown for now: %s", error)
-            self._instances = self._digest = None
+            self._instances, self._digest, self._told = None, None, str(error)
         else:
             text = "\n".join(records.dumps(instance) for instance in self._instances)
-            self._digest = hashlib.sha256(text.encode()).hexdigest()
+            self._digest, self._told = hashlib.sha256(text.encode()).hexdigest(), ""
 
     @property
     def digest(self) -> str | None:

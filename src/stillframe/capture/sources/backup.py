@@ -76,6 +76,9 @@ class Backup:
         state, reason = power.state(tools.hypervisor, instance.id)
         if state not in (PowerState.RUNNING, PowerState.PAUSED):
             raise InstanceGone(instance=instance.id, what=f"was stopped ({reason})")
+        run = power.run(tools.hypervisor, instance.id)
+        if run != hold.run:  # known before libvirt has noticed QEMU's end
+            raise InstanceGone(instance=instance.id, what="was stopped and started again" if run else "was stopped")
         if work.subject.running and (state, reason) == (PowerState.PAUSED, power.IO_ERROR):
             raise ScratchFailed(instance=instance.id, scratch=tools.options.scratch_dir)
         used, cap = sum(_length(path) for path in _scratch_of(hold)), tools.options.scratch_cap
