@@ -7,6 +7,7 @@ neither the machine's own libvirtd nor another of these. Mounts made after its s
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import shutil
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -67,8 +69,8 @@ class PrivateLibvirtd:
     def __init__(self, directory: Path, *, user: str | None = None) -> None:
         self.directory = directory
         self.uri = f"qemu+unix:///system?socket={directory}/run/libvirt-sock"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
+        self._keeper: subprocess.Popen[str] | None = None
         self._namespace: str | None = None
         libvirt.registerErrorHandler(_quiet, None)  # errors are raised; libvirt prints them as well otherwise
         self._prepare(user)
@@ -105,25 +107,21 @@ class PrivateLibvirtd:
     @property
     def pid(self) -> int:
         """The daemon's process id; raises RuntimeError when it is not running."""
-        if self._process is None:
+        if self._pid is None:
             raise RuntimeError("libvirtd is not running")
-        return self._process.pid
+        return self._pid
 
     def start(self) -> None:
         """Starts the daemon, the first time in a namespace of its own, later in that of the guests that still run."""
         if self._keeper is None:
             self._keeper = self._separate()
             self._namespace = processes.mount_namespace(self._keeper.pid)
-        log = (self.directory / "libvirtd.log").open("ab")
-        with log:
-            self._process = subprocess.Popen(
-                [*self.inside, "/usr/sbin/libvirtd", "--config",
-                 "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True,
-            )  # fmt: skip
+        argv = ["/usr/sbin/libvirtd", "--config", "/etc/libvirt/libvirtd.conf"]
+        order = {"run": [*argv, "--pid-file", "/run/libvirt/libvirtd.pid"], "log": str(self.directory / "libvirtd.log")}
+        self._pid = int(_asked(self._keeper, json.dumps(order)))
         until(self._answers, 30, f"libvirtd in {self.directory}; its log: {self.directory}/libvirtd.log")
 
-    def _separate(self) -> subprocess.Popen[bytes]:
+    def _separate(self) -> subprocess.Popen[str]:
         """Makes the mount namespace; its keeper ends all that is in it should this process vanish."""
         for place in PLACES.values():
             Path(place).mkdir(parents=True, exist_ok=True)
@@ -131,9 +129,9 @@ class PrivateLibvirtd:
         script = f"{binds}{self._without_kvm()}exec {sys.executable} -IS {Path(keeper.__file__)} {self.directory}"
         holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
-        if holder.stdout is None or holder.stdout.readline() != b"ready\n":
+        if holder.stdout is None or holder.stdout.readline() != "ready\n":
             raise RuntimeError("a private libvirtd needs root: its mount namespace could not be made")
         return holder
 
@@ -148,7 +146,7 @@ class PrivateLibvirtd:
         return f"mount --bind {self.directory}/no-kvm /dev/kvm\nmount -o remount,bind,ro /dev/kvm\n"
 
     def _answers(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
+        if not processes.alive(self.pid):
             raise RuntimeError(f"libvirtd ended:\n{(self.directory / 'libvirtd.log').read_text()[-4000:]}")
         if not (self.directory / "run" / "libvirt-sock").is_socket():
             return False
@@ -172,10 +170,12 @@ class PrivateLibvirtd:
         self.start()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(30)
-            self._process = None
+        if self._pid is not None:
+            pid = self._pid
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.kill(pid, number)
+            until(lambda: not processes.alive(pid), 30, f"the end of libvirtd in {self.directory}")
+            self._pid = None
 
     def stop(self) -> None:
         """Ends the daemon and everything that it started; nothing of it is left but the directory."""
@@ -222,6 +222,15 @@ class PrivateLibvirtd:
     def connect(self) -> libvirt.virConnect:
         """A new connection; the caller closes it."""
         return libvirt.open(self.uri)
+
+
+def _asked(holder: subprocess.Popen[str], line: str) -> str:
+    """The keeper's answer to a line."""
+    if holder.stdin is None or holder.stdout is None:
+        raise RuntimeError("the keeper has no pipes")
+    holder.stdin.write(f"{line}\n")
+    holder.stdin.flush()
+    return holder.stdout.readline()
 
 
 def _quiet(_context: object, _error: object) -> None:
