@@ -115,7 +115,7 @@ def _address(image: Path, *, partitioned: bool) -> str:
 
 # ------------------------------------------------------------------------------------------- what the writer says
 
-LINE = re.compile(r"LAB writer n=(\d+) longest_us=(\d+) ever_us=(\d+) at_ms=(\d+) hist=(\S*)")
+LINE = re.compile(r"LAB writer n=(\d+) longest_us=(\d+) ever_us=(\d+) at_ms=(\d+) hist=(\S*)\n")
 
 
 @dataclass(frozen=True, slots=True)
