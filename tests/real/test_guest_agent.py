@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def writer(shared: Writing) -> Iterator[Writing]:
     shared.unharmed()
 
 
-def ended_as_asked(service: Service, capture: str, *, quiesce: bool, within: float) -> dict[str, object]:
+def ended_as_asked(service: Service, capture: str, *, quiesce: bool, within: float) -> dict[str, Any]:
     """Without a freeze that is certain: refused where one is required, else crash-consistent."""
     began = time.monotonic()
     if quiesce:

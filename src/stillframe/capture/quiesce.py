@@ -159,7 +159,7 @@ def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, floa
     unanswered = bool(work.leases.of(FrozenGuest))
     in_time = unanswered or tools.guard.disarm(lease.key)
     if count == frozen.filesystems and in_time:
-        step.note(f"{count} filesystems frozen for {frozen_ms:.0f} ms")
+        step.note(f"{count} {'filesystem' if count == 1 else 'filesystems'} frozen for {frozen_ms:.0f} ms")
         return Consistency.FILESYSTEM, frozen_ms
     if not in_time:
         problem = f"the guard had to thaw the guest after {tools.options.freeze_timeout:g} seconds"

@@ -9,6 +9,7 @@ from stillframe.capture.guarding import Arm
 from stillframe.capture.leases import SuspendedGuest
 from stillframe.capture.sources import suspension
 from stillframe.capture.work import Work
+from stillframe.hypervisor import power
 
 
 class Recorder:
@@ -46,7 +47,7 @@ def test_a_pause_that_someone_else_began_is_neither_held_nor_guarded(
     ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder()
-    monkeypatch.setattr(suspension.power, "suspend", lambda _connection, _instance: ours)
+    monkeypatch.setattr(power, "suspend", lambda _connection, _instance: ours)
     lease = suspension.suspend(work(recorder), 10)
     assert (lease is not None) == ours
     assert recorder.held == ([lease] if ours else [])
