@@ -14,6 +14,7 @@ from stillframe.model import Disk
 
 GREETING = b"NBDMAGIC"
 CLIENTS = 8  # connections at once: the reader's, and some to look in
+END = 4.0  # seconds, half of them before SIGKILL: it only reads, and a guest may stand still until it has ended
 POLL = 0.005  # seconds between looks at a starting or ending process
 
 
@@ -59,7 +60,7 @@ def end(socket: Path, *, timeout: float) -> None:
     Idempotent; needs no Child, so the socket's path is all that a lease must record. Raises DeadlineExceeded.
     """
     for child in process.children_with(_argument(socket)):
-        process.stop(child, timeout)
+        process.stop(child, min(timeout, END))
     socket.unlink(missing_ok=True)
 
 
