@@ -14,8 +14,10 @@ from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import BackupJob, OwnFile
 from stillframe.capture.subject import Subject, Wanted
+from stillframe.capture.timeline import OpenStep
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
+from stillframe.config import MIB
 from stillframe.disks import chain, space
 from stillframe.errors import (
     ForeignJob,
@@ -49,10 +51,10 @@ class Backup:
         assert subject.instance.run is not None  # noqa: S101 - live, see obstacle
         _wait_for_others(work)
         with work.timeline.step("prepare") as step:
-            scratch = _make_scratch(work)
+            scratch = _make_scratch(work, step)
             socket = work.socket_path()
             os.chown(socket.parent, *_owner(work))
-            step.note(f"scratch of at most {tools.options.scratch_cap >> 20} MiB")
+            step.note(f"at most {tools.options.scratch_cap // MIB} MiB of scratch")
         quiesce.trim(work)
         lease = _lease(work, str(socket), subject.instance.run)
         work.leases.take(lease)
@@ -130,7 +132,7 @@ def _wait_for_others(work: Work) -> None:
         work.control.sleep(0.2)
 
 
-def _make_scratch(work: Work) -> list[Path]:
+def _make_scratch(work: Work, step: OpenStep) -> list[Path]:
     """A scratch file for each wanted disk, with its space reserved as far as that is needed and possible."""
     options = work.tools.options
     owner = _owner(work)
@@ -140,13 +142,16 @@ def _make_scratch(work: Work) -> list[Path]:
         work.leases.take(OwnFile(str(path)))
         path.unlink(missing_ok=True)  # of an attempt that was cut off
         space.make_scratch(path, wanted.disk.size, owner, timeout=options.step_deadline)
-        _reserve(wanted, path, work.tools)
+        step.note(f"{wanted.disk.target}: {_reserve(wanted, path, work.tools)}")
         paths.append(path)
     return paths
 
 
-def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
-    """Space that is reserved cannot run out: needed where the guest would be told of it as an I/O error."""
+def _reserve(wanted: Wanted, path: Path, tools: Tools) -> str:
+    """Space that is reserved cannot run out: needed where the guest would be told of it as an I/O error.
+
+    Returns what was reserved, in words; raises NoSpace, ScratchUnsafe.
+    """
     needed = space.scratch_size(wanted.disk.size, chain.allocated(wanted.disk))
     free = space.free(path.parent) - tools.options.scratch_reserve
     if free <= 0:
@@ -157,10 +162,12 @@ def _reserve(wanted: Wanted, path: Path, tools: Tools) -> None:
         reason = f"only {free} bytes are free" if free < needed else space.reserve(path, needed)
         if reason:
             raise ScratchUnsafe(disk=wanted.disk.target, policy=wanted.disk.error_policy, needed=needed, reason=reason)
-    else:
-        # Best effort: a disk that stops its guest loses nothing when the scratch runs full. The image may have to go
-        # onto the same filesystem, and others write there too.
-        space.reserve(path, min(needed, tools.options.scratch_cap, max(free - needed, 0) // 2))
+        return f"{needed // MIB} MiB reserved"
+    # Best effort: a disk that stops its guest loses nothing when the scratch runs full. The image may have to go onto
+    # the same filesystem, and others write there too.
+    some = min(needed, tools.options.scratch_cap, max(free - needed, 0) // 2)
+    reason = space.reserve(path, some) if some else "there is too little room"
+    return f"nothing reserved ({reason})" if reason else f"{some // MIB} of {needed // MIB} MiB reserved"
 
 
 def _owner(work: Work) -> tuple[int, int]:
