@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import shutil
 import signal
 import socket
@@ -174,6 +175,16 @@ def test_a_closed_reader_has_left_even_while_its_error_is_kept(tmp: Path, chain:
             assert read(second, 0, 1, nothing) == b"\1"
         assert kept.value.__cause__ is not None
         assert server.poll() is None
+
+
+def test_the_memory_of_reads_is_given_back(tmp: Path, chain: Path) -> None:
+    with served(chain, "qcow2", tmp / "s"), mmap.mmap(-1, 2 * MIB) as memory:
+        reader = NbdReader(tmp / "s", "disk")
+        with memoryview(memory) as buffer:
+            reader.finish(reader.start(0, buffer[:MIB]), nothing)
+            reader.start(0, buffer[MIB:])
+            reader.close()
+        memory.close()  # raises BufferError while anybody holds a piece of it
 
 
 @pytest.mark.parametrize("filesystem", ["ext4", "tmpfs"])

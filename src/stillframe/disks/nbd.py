@@ -28,7 +28,7 @@ class NbdReader:
     def __init__(self, path: Path, export: str, *, timeout: float = 10.0) -> None:
         """Connect within so many seconds; raises ReadFailed, DeadlineExceeded."""
         self._where: Final = f"export '{export}' at {path}"
-        self._flying: dict[int, tuple[int, nbd.Buffer]] = {}
+        self._flying: dict[int, tuple[int, memoryview]] = {}
         self._socket = socket.socket(socket.AF_UNIX)
         self._handle = nbd.NBD()
         try:
@@ -65,17 +65,20 @@ class NbdReader:
                 offset += count
 
     def start(self, offset: int, buffer: memoryview) -> Hashable:
-        target = nbd.Buffer.from_buffer(buffer)
+        # libnbd's binding never lets go of what it is given: a view of ours, released, keeps no memory
+        view = memoryview(buffer)
         try:
-            ticket: int = self._handle.aio_pread(target, offset)
+            ticket: int = self._handle.aio_pread(nbd.Buffer.from_buffer(view), offset)
         except nbd.Error as error:
+            view.release()
             raise self._failed(offset, error) from error
-        self._flying[ticket] = (offset, target)
+        self._flying[ticket] = (offset, view)
         return ticket
 
     def finish(self, ticket: Hashable, check: Check) -> None:
-        offset, _ = self._flying[ticket]  # type: ignore[index]
+        offset, view = self._flying[ticket]  # type: ignore[index]
         self._wait(ticket, offset, check)
+        view.release()
         del self._flying[ticket]  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -86,6 +89,18 @@ class NbdReader:
                 while self._socket.recv(1 << 20):  # a server that waits for room to send is woken by room, not by HUP
                     pass
             self._socket.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """libnbd gives back the buffers of reads that will never be answered, as soon as it knows that."""
+        with contextlib.suppress(nbd.Error):  # of the connection's end
+            while self._flying and self._handle.poll(SLICE):
+                pass
+        for ticket, (_, view) in self._flying.items():
+            with contextlib.suppress(nbd.Error):  # the read has failed
+                self._handle.aio_command_completed(ticket)
+            with contextlib.suppress(BufferError):  # libnbd still holds it: the memory stays, and is not used again
+                view.release()
         self._flying.clear()
 
     def _connect(self, path: Path, export: str, timeout: float) -> None:
