@@ -64,7 +64,7 @@ def test_an_agent_that_hangs_is_not_asked_to_freeze(
     quiesce: bool, writer: Writing, start_service: StartService, tmp: Path
 ) -> None:
     service = start_service(SHORT)
-    writer.guest.hang_agent(12)
+    writer.guest.hang_agent(7)
 
     shown = ended_as_asked(service, captures.begin(service, writer.guest, quiesce=quiesce), quiesce=quiesce, within=10)
 
@@ -97,7 +97,7 @@ def test_a_late_freeze_is_undone_while_bytes_still_move(writer: Writing, start_s
     service = start_service(SHORT)
     live.hook_agent(writer.guest, freeze="sleep 3; echo LAB freeze comes >/dev/console")
     said = len(writer.guest.serial())
-    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY // 4)
+    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY // 3)
     writer.guest.line("LAB freeze comes", 30, after=said)
 
     live.thawed(writer.guest, 15)

@@ -118,7 +118,7 @@ def test_killed_while_it_freezes_a_new_start_captures_the_guest(writer: Writing,
 
 def test_a_freeze_that_comes_long_after_the_kill_is_undone(writer: Writing, start_service: StartService) -> None:
     service = start_service({"capture": {"agent_timeout": 1}})
-    live.hook_agent(writer.guest, freeze="sleep 12")
+    live.hook_agent(writer.guest, freeze="sleep 9")
     said = len(writer.guest.serial())
     capture = captures.begin(service, writer.guest)
     writer.guest.line("LAB freeze hook", 30, after=said)

@@ -119,7 +119,7 @@ def test_sigterm_with_a_guest_that_cannot_be_given_back_ends_all_the_same(
 ) -> None:
     service = start_service({"capture": {"agent_timeout": 1}, "DEFAULT": {"stop_deadline": 5}})
     guest = guests.boot(disks.raw(tmp / "disk", 16 * MIB))
-    live.hook_agent(guest, freeze="sleep 12")
+    live.hook_agent(guest, freeze="sleep 9")
     capture = captures.begin(service, guest)
     assert captures.completed(service, capture)["held"]
 
