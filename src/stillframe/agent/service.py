@@ -16,8 +16,9 @@ from stillframe.capture.leases import Leases
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
 from stillframe.config import Agent as AgentOptions
-from stillframe.errors import ServiceStopped, StillframeError, Superseded
+from stillframe.errors import JournalFailed, ServiceStopped, StillframeError, Superseded
 from stillframe.messaging.contract import CaptureReport, ControllerApi, HostReport, Orders
+from stillframe.model import Phase
 
 LOG = logging.getLogger(__name__)
 STILL = 1.0  # seconds that a heartbeat waits for guests that stand still, normally for milliseconds
@@ -70,10 +71,8 @@ class AgentService:
     def stop(self, deadline: float) -> None:
         """Lets captures end until the deadline (monotonic), cancels the rest, and reports their ends."""
         self._stopping.set()
-        jobs, threads = (
-            tuple(self._jobs.values()),
-            tuple(self._threads.values()),
-        )  # the heartbeat forgets some meanwhile
+        # copies: the heartbeat forgets some meanwhile
+        jobs, threads = tuple(self._jobs.values()), tuple(self._threads.values())
         for job in jobs:
             job.close()
         _join(threads, deadline)
@@ -137,14 +136,21 @@ class AgentService:
         for capture_id, order in wanted.items():
             if capture_id in self._jobs or order.cancel or self._stopping.is_set() or self._busy() >= MAX_JOBS:
                 continue
-            kept = Kept(order)
-            self._journal.keep(kept)
-            self._begin(kept)
+            self._take_up(Kept(order))
 
     def _busy(self) -> int:
         return sum(thread.is_alive() for thread in self._threads.values())
 
     # ------------------------------------------------------------------------------------------------ the jobs
+
+    def _take_up(self, kept: Kept) -> None:
+        """Begins it once it is in the journal; without a journal it ends with that as its cause."""
+        try:
+            self._journal.keep(kept)
+        except JournalFailed as error:
+            self._begin(kept, CaptureReport(kept.order.capture_id, "", Phase.ENDED, fault=error.fault))
+        else:
+            self._begin(kept)
 
     def _begin(self, kept: Kept, end: CaptureReport | None = None) -> None:
         job = Job(

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+from lab.wait import until
+from stillframe.agent.journal import Journal
+from stillframe.agent.service import AgentService
+from stillframe.capture.job import Kept
+from stillframe.capture.stillness import Stillness
+from stillframe.capture.tools import Tools
+from stillframe.config import Agent
+from stillframe.errors import HypervisorUnavailable, JournalFailed, Superseded
+from stillframe.messaging.contract import CaptureReport, HostReport, Order, Orders
+from stillframe.model import ImageRequest, Phase, Wishes
+
+OPTIONS = Agent(libvirt_uri="", heartbeat=0.01, progress_interval=0.01, max_transfers=1, guard_grace=1)
+ORDER = Order("c1", "i1", (ImageRequest("c1", "golden"),), Wishes(), "req-1")
+
+
+class FullJournal:
+    """A journal on a disk without room."""
+
+    def keep(self, kept: Kept) -> None:
+        raise JournalFailed(what="write", operator="disk full")
+
+    def leased(self, capture_id: str) -> list[tuple[int, str, str]]:
+        return []
+
+    def captures(self) -> list[Any]:
+        return []
+
+    def strays(self) -> list[str]:
+        return []
+
+    def forget(self, capture_id: str) -> None:
+        raise JournalFailed(what="write", operator="disk full")
+
+
+class Wanting:
+    """A controller that wants one capture until its end is reported."""
+
+    def __init__(self) -> None:
+        self.ends: list[CaptureReport] = []
+
+    def heartbeat(self, report: HostReport) -> Orders:
+        ended = [told for told in report.captures if told.phase is Phase.ENDED]
+        self.ends += ended
+        return Orders((), tuple(told.capture_id for told in ended)) if self.ends else Orders((ORDER,))
+
+    def begin(self, capture_id: str, host: str, agent_run: str) -> str:
+        raise Superseded(reason="nothing may begin without a journal")
+
+    def commit(self, capture_id: str, attempt: str) -> None:
+        raise Superseded(reason="nothing may be committed without a journal")
+
+
+class NoHypervisor:
+    """libvirt is away."""
+
+    def subscribe(self, callback: Any) -> Any:
+        return lambda: None
+
+    def handle(self) -> Any:
+        raise HypervisorUnavailable
+
+
+def test_without_a_journal_nothing_begins_and_the_capture_says_why() -> None:
+    tools = SimpleNamespace(
+        hypervisor=NoHypervisor(),
+        stillness=Stillness(),
+        options=SimpleNamespace(transfer_stall=1.0, step_deadline=1.0),
+    )
+    controller = Wanting()
+    agent = AgentService(
+        "host",
+        tools=cast("Tools", tools),
+        journal=cast("Journal", FullJournal()),
+        controller=controller,
+        options=OPTIONS,
+        woken=threading.Event(),
+    )
+    agent.start()
+    until(lambda: controller.ends, 5, "the end of the capture")
+    agent.stop(0)
+    assert controller.ends[0].fault is not None
+    assert controller.ends[0].fault.code == "journal-failed"
