@@ -23,7 +23,7 @@ from stillframe.datapath.sink import Sink
 
 CHUNK = 1 << 20  # smaller costs more processor time, larger makes a guest's own write wait longer behind one of ours
 BUFFERS = 24
-AHEAD = 8  # chunks being read; the other buffers are with hash and sink
+AHEAD = 4  # chunks being read: more is hardly faster, and a guest's own write waits behind them all
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
 
