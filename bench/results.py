@@ -58,7 +58,6 @@ class Target:
 
 TARGETS: dict[str, tuple[Target, ...]] = {
     "live-vs-nova": (Target("ratio", 0.30),),
-    "live-vs-nova-one-hash": (Target("ratio", 0.30),),
     "live-device-bytes-vs-data": (Target("ratio", 1.05),),
     "live-temp-bytes": (Target("ours", 0),),
     "live-frozen-ms": (Target("ours", 80),),
