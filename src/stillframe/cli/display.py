@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -30,8 +31,13 @@ class Display(Protocol):
 
 
 def display_for(stream: TextIO) -> Display:
-    """The live display if the stream is a terminal."""
-    return Live(stream) if stream.isatty() else Plain(stream)
+    """The live display if the stream is a terminal that can draw one."""
+    return Live(stream) if draws(stream) else Plain(stream)
+
+
+def draws(stream: TextIO) -> bool:
+    """Whether a bar can be drawn there: a dumb terminal would show nothing at all."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 class Plain:

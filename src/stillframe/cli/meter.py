@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from stillframe.cli.display import PAUSE
+from stillframe.cli.display import PAUSE, draws
 from stillframe.cli.timeline import progress_line
 from stillframe.model import Progress
 
@@ -22,8 +22,8 @@ class Meter(Protocol):
 
 
 def meter_for(stream: TextIO, total: int | None) -> Meter:
-    """The bar if the stream is a terminal."""
-    return BarMeter(stream, total) if stream.isatty() else LineMeter(stream, total)
+    """The bar if the stream is a terminal that can draw one."""
+    return BarMeter(stream, total) if draws(stream) else LineMeter(stream, total)
 
 
 class LineMeter:

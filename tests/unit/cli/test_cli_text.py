@@ -12,7 +12,7 @@ import pytest
 
 from stillframe import config
 from stillframe.api.passwords import parse
-from stillframe.cli.display import Live, Plain
+from stillframe.cli.display import Live, Plain, display_for
 from stillframe.cli.main import main
 from stillframe.cli.record import record, steps
 from stillframe.cli.text import byte_count, human_bytes, human_seconds, key_value
@@ -76,7 +76,19 @@ def test_a_long_message_is_wrapped_under_itself() -> None:
     assert lines[1].startswith(" " * 30)
 
 
-def test_the_live_bar_shows_percent_rate_time_left_and_step() -> None:
+@pytest.mark.parametrize(("term", "kind"), [("xterm", Live), ("dumb", Plain), ("", Plain)])
+def test_a_terminal_that_cannot_draw_gets_plain_lines(
+    term: str, kind: type[Live | Plain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    display = display_for(Terminal())
+    assert isinstance(display, kind)
+    display.close()
+    assert isinstance(display_for(io.StringIO()), Plain)
+
+
+def test_the_live_bar_shows_percent_rate_time_left_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     display = Live(terminal)
     freeze = step("freeze", 1, 2)
