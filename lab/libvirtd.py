@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -76,7 +77,7 @@ class PrivateLibvirtd:
         self._prepare(user)
 
     def _prepare(self, user: str | None) -> None:
-        for name in PLACES:
+        for name in PLACES.keys() - {"run"}:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         for name in ("qemu", "images", "boot"):
             (self.directory / "lib" / name).mkdir(exist_ok=True)
@@ -125,6 +126,7 @@ class PrivateLibvirtd:
         """Makes the mount namespace; its keeper ends all that is in it should this process vanish."""
         for place in PLACES.values():
             Path(place).mkdir(parents=True, exist_ok=True)
+        self._make_run()
         binds = "".join(f"mount --bind {self.directory / name} {place}\n" for name, place in PLACES.items())
         script = f"{binds}{self._without_kvm()}exec {sys.executable} -IS {Path(keeper.__file__)} {self.directory}"
         holder = subprocess.Popen(
@@ -134,6 +136,12 @@ class PrivateLibvirtd:
         if holder.stdout is None or holder.stdout.readline() != "ready\n":
             raise RuntimeError("a private libvirtd needs root: its mount namespace could not be made")
         return holder
+
+    def _make_run(self) -> None:
+        """In memory, as /run is on every host: libvirt syncs a guest's status there in the middle of its commands."""
+        memory = Path(tempfile.mkdtemp(prefix="sfr-", dir="/dev/shm"))
+        memory.chmod(0o755)
+        (self.directory / "run").symlink_to(memory)
 
     def _without_kvm(self) -> str:
         """Hides /dev/kvm behind a file that cannot be written: where KVM only seems to work, each probe hangs for long.
@@ -186,6 +194,8 @@ class PrivateLibvirtd:
             self._namespace = None
             self._reap_keeper()
             self._keep_capabilities()
+            shutil.rmtree((self.directory / "run").resolve())
+            (self.directory / "run").unlink()
 
     def _reap_keeper(self) -> None:
         if self._keeper is not None and self._keeper.stdin is not None and self._keeper.stdout is not None:
