@@ -14,7 +14,8 @@ from lab.domains import Guest
 from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
 from lab.service import Service
-from lab.tools import tool
+from lab.tools import succeeds, tool
+from lab.wait import until
 from tests.real.capture_checks import MIB, SIZE, sound
 from tests.real.conftest import StartService
 
@@ -168,7 +169,9 @@ def test_an_encrypted_disk_is_saved_in_the_clear_only_if_that_is_allowed(
     plain = disks.raw(tmp / "plain", SIZE, {"some": "content"})
     options = ["-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=100"]
     key = ["--object", f"secret,id=key,file={tmp / 'key'}"]
-    tool("qemu-img", "convert", *key, "-f", "raw", "-O", "qcow2", *options, plain.path, tmp / "disk", timeout=120)
+    convert = ["qemu-img", "convert", *key, "-f", "raw", "-O", "qcow2", *options, plain.path, tmp / "disk"]
+    # now and then it is "Unable to get accurate CPU usage", which it wants for the key's derivation
+    until(lambda: succeeds(convert), 60, "qemu-img to encrypt a disk")
     with secret(libvirtd, b"opensesame") as identity:
         guest = guests.new(GuestDisk(tmp / "disk", "qcow2"), agent=False)
         luks = f"<encryption format='luks'><secret type='passphrase' uuid='{identity}'/></encryption>"
