@@ -169,7 +169,18 @@ def test_an_encrypted_disk_is_saved_in_the_clear_only_if_that_is_allowed(
     plain = disks.raw(tmp / "plain", SIZE, {"some": "content"})
     options = ["-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=100"]
     key = ["--object", f"secret,id=key,file={tmp / 'key'}"]
-    convert = ["qemu-img", "convert", *key, "-f", "raw", "-O", "qcow2", *options, plain.path, tmp / "disk"]
+    convert: list[str | Path] = [
+        "qemu-img",
+        "convert",
+        *key,
+        "-f",
+        "raw",
+        "-O",
+        "qcow2",
+        *options,
+        plain.path,
+        tmp / "disk",
+    ]
     # now and then it is "Unable to get accurate CPU usage", which it wants for the key's derivation
     until(lambda: succeeds(convert), 60, "qemu-img to encrypt a disk")
     with secret(libvirtd, b"opensesame") as identity:
