@@ -33,8 +33,7 @@ class Client:
         """The server of this id or name; raises InstanceNotFound, NameAmbiguous."""
         if is_uuid(wanted):
             try:
-                found: Json = self._compute.get(f"/servers/{wanted}")["server"]
-                return found
+                return self._shown(wanted)
             except Reported as error:
                 if error.fault.status != 404:
                     raise
@@ -42,7 +41,12 @@ class Client:
         named = [server for server in self.servers(name=pattern) if server["name"] == wanted]
         if not named:
             raise InstanceNotFound(instance=wanted)
-        return _only(named, "server", wanted)
+        return self._shown(_only(named, "server", wanted)["id"])
+
+    def _shown(self, server_id: str) -> Json:
+        """With what a list leaves out."""
+        found: Json = self._compute.get(f"/servers/{server_id}")["server"]
+        return found
 
     def create_image(self, server_id: str, name: str, metadata: Mapping[str, str]) -> str:
         """Plain createImage; the id of the image, which is also that of the capture."""

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cliff.columns import FormattableColumn
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from stillframe.cli.base import Guarded
-from stillframe.cli.text import Plain
+from stillframe.cli.text import Plain, human_bytes
 
 POWER = {0: "nostate", 1: "running", 3: "paused", 4: "shutdown", 6: "crashed", 7: "suspended"}
 
@@ -54,6 +55,7 @@ class ServerShow(Guarded, ShowOne):
             "host": Plain(server.get("OS-EXT-SRV-ATTR:host")),
             "domain": Plain(server.get("OS-EXT-SRV-ATTR:instance_name")),
             "root_disk": Plain((server.get("OS-EXT-SRV-ATTR:root_device_name") or "").removeprefix("/dev/") or None),
+            "disks": Disks(server.get("stillframe:disks") or []),
             "project_id": Plain(server.get("tenant_id") or None),
             "user_id": Plain(server.get("user_id") or None),
             "image": Plain((server.get("image") or {}).get("id")),
@@ -62,6 +64,19 @@ class ServerShow(Guarded, ShowOne):
             "updated_at": Plain(server.get("updated")),
         }
         return self.dict2columns(fields)
+
+
+class Disks(FormattableColumn[list[dict[str, Any]]]):
+    """A line a disk; its target, which `--disk` takes, first."""
+
+    def human_readable(self) -> str:
+        return "\n".join(map(_disk, self._value))
+
+
+def _disk(disk: dict[str, Any]) -> str:
+    size = human_bytes(disk["size"]) if disk["size"] else None
+    marks = ("root" if disk["root"] else None, "read-only" if disk["read_only"] else None)
+    return f"{disk['target']}: {', '.join(filter(None, (disk['format'], disk['kind'], size, *marks)))}"
 
 
 def _row(server: dict[str, Any]) -> Sequence[Any]:

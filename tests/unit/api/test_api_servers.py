@@ -65,6 +65,19 @@ def test_show_has_what_the_clients_read(house: House) -> None:
     assert house.get("alice", f"/v2.1/servers/{TWO}").json["server"]["image"] == ""
 
 
+def test_show_names_the_disks_that_a_capture_may_name(house: House) -> None:
+    disks = house.get("alice", f"/v2.1/servers/{ONE}").json["server"]["stillframe:disks"]
+    assert [(disk["target"], disk["root"]) for disk in disks] == [("vda", True), ("vdb", False)]
+    assert disks[0] == {
+        "target": "vda",
+        "root": True,
+        "kind": "file",
+        "format": "qcow2",
+        "size": (1 << 30) + 1,
+        "read_only": False,
+    }
+
+
 @pytest.mark.parametrize(
     ("field", "since"),
     [

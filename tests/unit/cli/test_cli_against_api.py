@@ -158,6 +158,7 @@ def test_from_the_list_of_servers_to_the_saved_file(agent: Agent, run: Run) -> N
     assert {row["Name"] for row in run("server", "list")} == {"db (1)", "twin"}
     shown = run("server", "show", "db (1)")
     assert (shown["id"], shown["vm_state"], shown["root_disk"]) == (DB, "active", "vda")
+    assert [disk["target"] for disk in shown["disks"]] == ["vda", "vdb"]
     capture = run(*CREATE, "--property", "color=blue", "--wait")
     assert capture["status"] == "completed"
     assert capture["frozen_ms"] == 72.5

@@ -67,9 +67,10 @@ def test_server_list_asks_page_by_page_until_the_last(service: Service, capsys: 
 def test_a_server_is_found_by_name_whatever_is_in_it(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     near = [server("Web.1", OTHER), server("web.1")]
     service.on("GET", "/v2.1/servers/detail", {"servers": near})
+    service.on("GET", f"/v2.1/servers/{SERVER}", {"server": near[1]})
     assert main(["server", "show", "web.1", "-f", "value", "-c", "id"]) == 0
     assert capsys.readouterr().out == f"{SERVER}\n"
-    assert service.asked[-1].query["name"] == r"^web\.1$"
+    assert service.asked[0].query["name"] == r"^web\.1$"
 
 
 def test_an_ambiguous_name_lists_the_ids(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

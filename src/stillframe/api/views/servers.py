@@ -10,7 +10,7 @@ from uuid import UUID
 from stillframe.api.call import Call
 from stillframe.api.views import flavors
 from stillframe.api.views.common import bookmark, host_id, links, seconds
-from stillframe.model import Instance, Server, VmState
+from stillframe.model import Disk, Instance, Server, VmState
 
 STATUS = {
     VmState.ACTIVE: "ACTIVE",
@@ -56,8 +56,9 @@ def full(call: Call, server: Server, sight: Sight) -> dict[str, Any]:
 
 
 def shown(call: Call, server: Server, sight: Sight) -> dict[str, Any]:
-    """GET /servers/{id}, which has one field more than the list."""
+    """GET /servers/{id}, which has more fields than the list; one of them Nova does not know."""
     view = full(call, server, sight)
+    view["stillframe:disks"] = [_disk(server.instance, disk) for disk in server.instance.disks]
     if call.version >= (2, 71):
         view["server_groups"] = []
     return view
@@ -145,6 +146,18 @@ def _volumes(call: Call, instance: Instance) -> list[dict[str, Any]]:
     if call.version < (2, 3):
         return [{"id": volume} for volume in ids]
     return [{"id": volume, "delete_on_termination": False} for volume in ids]
+
+
+def _disk(instance: Instance, disk: Disk) -> dict[str, Any]:
+    """What a capture may name (`disks`), and what its owner may know of it: no path of the host."""
+    return {
+        "target": disk.target,
+        "root": disk.target == instance.root,
+        "kind": disk.top.kind,
+        "format": disk.top.format,
+        "size": disk.size or None,
+        "read_only": disk.read_only,
+    }
 
 
 def _is_uuid(text: str) -> bool:
