@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from stillframe import failpoints
 from stillframe.agent import guardwire
 from stillframe.agent.guardwire import Lines, Message
 from stillframe.capture.guarding import Arm, ArmKind
@@ -51,12 +52,14 @@ class GuardLink:
             self._armed = {arm.key: (arm, time.monotonic()) for arm in map(guardwire.arm_from_json, armed)}
         self._watcher.start()
 
+    @failpoints.around("guard.arm")
     def arm(self, arm: Arm) -> None:
         """Returns once the guard watches; arming a key again replaces what it had. Raises GuardUnavailable."""
         with self._lock:
             self._ask({"do": "arm", "arm": guardwire.arm_to_json(arm)})
             self._armed[arm.key] = (arm, time.monotonic())
 
+    @failpoints.around("guard.disarm")
     def disarm(self, key: str) -> bool:
         """Ends the watch; False when the guard has acted already, never watched, or cannot be asked any more."""
         with self._lock:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stillframe import records
+from stillframe import failpoints, records
 from stillframe.capture.job import Kept
 from stillframe.config import MIB
 from stillframe.errors import JournalFailed
@@ -75,15 +75,18 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------ captures
 
+    @failpoints.around("journal.keep")
     def keep(self, kept: Kept) -> None:
         """Replaces what is kept of this capture."""
         sql = "INSERT INTO captures (id, kept) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET kept = excluded.kept"
         self._write(sql, (kept.order.capture_id, records.dumps(kept)))
 
+    @failpoints.around("journal.ended")
     def ended(self, report: CaptureReport) -> None:
         """Keeps the end of a capture until `forget`."""
         self._write("UPDATE captures SET ended = ? WHERE id = ?", (records.dumps(report), report.capture_id))
 
+    @failpoints.around("journal.forget")
     def forget(self, capture_id: str) -> None:
         """Nothing of it is needed any more; what it still holds stays in the journal."""
         self._write("DELETE FROM captures WHERE id = ?", (capture_id,))

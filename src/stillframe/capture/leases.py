@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from stillframe import records
+from stillframe import failpoints, records
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
 from stillframe.errors import GuestAgentTimeout, InstanceGone, StillframeError, fault_of
@@ -201,20 +203,34 @@ class Leases:
             decode(kind, reference): number for number, kind, reference in ledger.leased(capture_id)
         }
 
-    def take(self, lease: Lease) -> None:
-        """Writes the lease down; take the thing itself after this."""
+    @contextmanager
+    def taking(self, lease: Lease) -> Iterator[None]:
+        """Writes the lease down before the block, which takes the thing; it is held even if the block fails."""
         if lease not in self._held:
+            _reached(lease, "journaling")
             self._held[lease] = self._ledger.lease(self._capture_id, *encode(lease))
+            _reached(lease, "journaled")
+        yield
+        _reached(lease, "taken")
 
     def drop(self, lease: Lease) -> None:
         """Forgets a lease whose thing is known to be back, or never taken."""
         number = self._held.pop(lease)
         self._ledger.returned(number)
+        _reached(lease, "forgotten")
+
+    @contextmanager
+    def giving_back(self, lease: Lease) -> Iterator[None]:
+        """The block gives the thing back, and then the lease is forgotten; when it fails it stays held."""
+        _reached(lease, "giving-back")
+        yield
+        _reached(lease, "given-back")
+        self.drop(lease)
 
     def give_back(self, lease: Lease) -> None:
         """Gives back one; raises StillframeError when that is not possible now."""
-        lease.release(self._tools)
-        self.drop(lease)
+        with self.giving_back(lease):
+            lease.release(self._tools)
 
     def give_back_all(self, *, but: tuple[type[Any], ...] = ()) -> tuple[str, ...]:
         """Gives back everything, newest first; returns what could not be given back now, in words.
@@ -236,3 +252,7 @@ class Leases:
     def of(self, kind: type[K]) -> tuple[K, ...]:
         """Those of this kind that are held."""
         return tuple(lease for lease in self._held if isinstance(lease, kind))
+
+
+def _reached(lease: Lease, moment: str) -> None:
+    failpoints.reached(f"lease.{type(lease).__name__}.{moment}")

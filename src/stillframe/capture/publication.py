@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from stillframe import failpoints
 from stillframe.capture.held import Hold
 from stillframe.capture.work import Work
 from stillframe.config import GIB
@@ -26,7 +27,8 @@ def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     published: list[str] = []
     try:
         for wanted, result in zip(work.subject.wanted, results, strict=True):
-            store.publish(_image(wanted.image, result, hold.instant))
+            with failpoints.around("image.publish"):
+                store.publish(_image(wanted.image, result, hold.instant))
             published.append(result.id)
     except StillframeError:
         _withdraw(store, published)

@@ -107,10 +107,10 @@ def _give_back_in_time(work: Work, lease: FrozenGuest) -> None:
 
 def _frozen(work: Work, lease: FrozenGuest) -> Freeze:
     tools = work.tools
-    work.leases.take(lease)
-    tools.guard.arm(_until_thawed(lease, tools.options.freeze_timeout))
     try:
-        return Freeze(lease, guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout))
+        with work.leases.taking(lease):
+            tools.guard.arm(_until_thawed(lease, tools.options.freeze_timeout))
+            return Freeze(lease, guestagent.freeze(tools.hypervisor, lease.instance_id, tools.options.agent_timeout))
     except GuestAgentTimeout:
         _leave_to_the_guard(work, lease)  # it may still be executed
         raise
@@ -148,9 +148,9 @@ def _thaw(work: Work, freeze: Freeze, step: OpenStep) -> tuple[Consistency, floa
     lease, frozen, tools = freeze.lease, freeze.frozen, work.tools
     count, problem = 0, "the guest agent did not answer the thaw"
     try:
-        count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
-        until = time.monotonic()
-        work.leases.drop(lease)
+        with work.leases.giving_back(lease):
+            count = guestagent.thaw(tools.hypervisor, lease.instance_id, tools.options.agent_timeout)
+            until = time.monotonic()
     except (GuestAgentTimeout, GuestAgentUnavailable) as error:
         until = time.monotonic()
         problem = error.fault.message

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from stillframe import failpoints
 from stillframe.errors import fault_of
 from stillframe.model import Step, now
 
@@ -47,14 +48,16 @@ class Timeline:
             position = len(self._steps)
             self._steps.append(Step(name, now()))
         self._changed()
-        opened = OpenStep()
+        opened, kind = OpenStep(), name.partition(" ")[0]
         try:
+            failpoints.reached(f"step.{kind}.entered")
             yield opened
         except BaseException as error:
             opened.note(fault_of(error).message)
             self._close(position, opened, failed=True)
             raise
         self._close(position, opened, failed=False)
+        failpoints.reached(f"step.{kind}.left")
 
     def event(self, name: str, message: str) -> None:
         """Something that took no time worth measuring."""

@@ -31,6 +31,6 @@ class Work:
     def socket_path(self) -> Path:
         """Where a socket may be made: in a new directory of random name that only its owner may enter."""
         directory = self.tools.run_dir / secrets.token_hex(6)  # short: a socket's path has 107 bytes at most
-        self.leases.take(SocketDirectory(str(directory)))
-        directory.mkdir(mode=0o700)
+        with self.leases.taking(SocketDirectory(str(directory))):
+            directory.mkdir(mode=0o700)
         return directory / "nbd.sock"

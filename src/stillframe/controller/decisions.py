@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
+from stillframe import failpoints
 from stillframe.controller.columns import UtcTime
 from stillframe.controller.schema import AnyRow, captures, instances
 from stillframe.errors import CaptureCancelled, PublicationUnknown
@@ -47,6 +48,7 @@ def row_of(connection: Connection, capture_id: str) -> AnyRow | None:
     return connection.execute(select(captures).where(captures.c.id == capture_id)).one_or_none()
 
 
+@failpoints.around("record.begin")
 def begin(connection: Connection, capture_id: str, host: str, agent_run: str, now: datetime) -> str | None:
     """The token of a new attempt, which ends any earlier one; None when the capture may not be begun."""
     token = secrets.token_hex(16)
@@ -66,6 +68,7 @@ def begin(connection: Connection, capture_id: str, host: str, agent_run: str, no
     return token if begun else None
 
 
+@failpoints.around("record.commit")
 def commit(connection: Connection, capture_id: str, token: str, now: datetime) -> bool:
     """True when this attempt may publish: decided now, or before in its favour."""
     won = _change(
@@ -86,6 +89,7 @@ def commit(connection: Connection, capture_id: str, token: str, now: datetime) -
     return row.status in (CaptureStatus.PUBLISHING, CaptureStatus.COMPLETED)
 
 
+@failpoints.around("record.cancel")
 def cancel(connection: Connection, capture_id: str, why: Fault, now: datetime) -> bool:
     """Ends a pending capture and has a running one stopped; False when it was neither, or told before."""
     ended = _change(
@@ -108,6 +112,7 @@ def cancel(connection: Connection, capture_id: str, why: Fault, now: datetime) -
     )
 
 
+@failpoints.around("record.note")
 def note(connection: Connection, row: AnyRow, report: CaptureReport, now: datetime) -> bool:
     """Takes note of what an agent tells of a capture that has not ended; True when it has ended with that.
 
@@ -127,6 +132,7 @@ def note(connection: Connection, row: AnyRow, report: CaptureReport, now: dateti
     return False
 
 
+@failpoints.around("record.fail")
 def fail(connection: Connection, row: AnyRow, why: Fault, now: datetime) -> bool:
     """Ends a capture without its agent, for `why` or what it was told to stop for; False if it lost a race."""
     return _end(connection, row, now, **_ending(row.cancel or why, now))

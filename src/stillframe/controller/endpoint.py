@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from stillframe import failpoints
 from stillframe.controller import decisions, inventory, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
@@ -23,6 +24,7 @@ class ControllerEndpoint:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    @failpoints.around("call.heartbeat")
     def heartbeat(self, report: HostReport) -> Orders:
         """See ControllerApi. A late report, of this run or of the one before, changes nothing."""
         with self._db.write() as connection:
@@ -33,6 +35,7 @@ class ControllerEndpoint:
             wanted = _without_unheld(connection, _open(connection, report.host), report, now())
         return _orders(wanted, recorded, send_inventory=send_inventory)
 
+    @failpoints.around("call.begin")
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """See ControllerApi."""
         with self._db.write() as connection:
@@ -42,6 +45,7 @@ class ControllerEndpoint:
             raise Superseded(reason=reason)
         return token
 
+    @failpoints.around("call.commit")
     def commit(self, capture_id: str, attempt: str) -> None:
         """See ControllerApi."""
         with self._db.write() as connection:

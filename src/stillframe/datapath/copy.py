@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from stillframe import failpoints
 from stillframe.datapath.buffers import Pool, Slot
 from stillframe.datapath.chunks import Chunk, chunks
 from stillframe.datapath.control import Control
@@ -51,9 +52,11 @@ def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest
     feed = _Feed(reader, layout, pool, flow)
     try:
         for chunk, slot in feed.chunks(len(drains)):
+            failpoints.reached("bytes.read")
             for drain in drains:
                 drain.put(chunk, slot)
         _end(drains, flow)
+        failpoints.reached("bytes.written")
     except BaseException as error:  # noqa: BLE001  (raised below, unless a drain failed first)
         flow.fail(error)
         _stop(drains)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from stillframe import failpoints
 from stillframe.errors import DeadlineExceeded, ImageExists, ImageNotFound, StoreUnusable, WriteFailed
 from stillframe.images import record
 from stillframe.model import Image
@@ -94,7 +95,9 @@ class DirectoryStore:
                     self._expect_same(image)
                 else:
                     self._place_data(image, part, data)
+                    failpoints.reached("image.data.placed")
                     self._place_record(image, final)
+                    failpoints.reached("image.record.placed")
                 self._clear(part)
         except OSError as error:
             raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error

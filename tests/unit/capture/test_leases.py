@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from stillframe.capture import leases
-from stillframe.capture.leases import HalfImage, Leases, OwnFile, SocketDirectory, decode, encode
+from stillframe.capture.leases import HalfImage, Lease, Leases, OwnFile, SocketDirectory, decode, encode
 from stillframe.capture.tools import Tools
 from stillframe.errors import JournalFailed, NoSpace
 
@@ -62,11 +62,16 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     given_back.clear()
 
 
+def take(held: Leases, lease: Lease) -> None:
+    with held.taking(lease):
+        pass
+
+
 def test_a_lease_is_written_before_it_is_taken_and_removed_after_it_is_given_back(tmp_path: Path) -> None:
     paper = Paper()
     held = Leases("c", paper, NO_TOOLS)
     lease = OwnFile(str(tmp_path / "scratch"))
-    held.take(lease)
+    take(held, lease)
     assert paper.leased("c") == [(1, *encode(lease))]
     (tmp_path / "scratch").write_bytes(b"x")
     held.give_back(lease)
@@ -81,15 +86,15 @@ def test_a_lease_comes_back_from_the_journal_as_it_was(lease: Any) -> None:
 
 def test_giving_back_what_was_never_taken_is_fine(tmp_path: Path) -> None:
     held = Leases("c", Paper(), NO_TOOLS)
-    held.take(OwnFile(str(tmp_path / "never")))
-    held.take(SocketDirectory(str(tmp_path / "neither")))
+    take(held, OwnFile(str(tmp_path / "never")))
+    take(held, SocketDirectory(str(tmp_path / "neither")))
     assert held.give_back_all() == ()
 
 
 def test_everything_is_given_back_newest_first_after_a_restart_too() -> None:
     paper = Paper()
     for name in ("first", "second", "third"):
-        Leases("c", paper, NO_TOOLS).take(Stubborn(name))
+        take(Leases("c", paper, NO_TOOLS), Stubborn(name))
         allowed.add(name)
     assert Leases("c", paper, NO_TOOLS).give_back_all() == ()
     assert given_back == ["third", "second", "first"]
@@ -100,7 +105,7 @@ def test_one_that_cannot_be_given_back_keeps_neither_the_others_nor_itself_from_
     paper = Paper()
     held = Leases("c", paper, NO_TOOLS)
     for name in ("first", "stuck", "third"):
-        held.take(Stubborn(name))
+        take(held, Stubborn(name))
     allowed.update(("first", "third"))
     assert held.give_back_all() == ("stuck: The stuck has too little room: 1 bytes needed, 0 free.",)
     assert given_back == ["third", "first"]
@@ -113,8 +118,8 @@ def test_one_that_cannot_be_given_back_keeps_neither_the_others_nor_itself_from_
 def test_a_journal_that_cannot_be_written_keeps_nothing_from_being_given_back() -> None:
     paper = Paper()
     held = Leases("c", paper, NO_TOOLS)
-    held.take(Stubborn("first"))
-    held.take(Stubborn("second"))
+    take(held, Stubborn("first"))
+    take(held, Stubborn("second"))
     allowed.update(("first", "second"))
     paper.refuses = True
     held.give_back_all()
@@ -124,15 +129,15 @@ def test_a_journal_that_cannot_be_written_keeps_nothing_from_being_given_back() 
 def test_what_holds_the_instant_can_be_kept_while_the_rest_is_given_back(tmp_path: Path) -> None:
     paper = Paper()
     held = Leases("c", paper, NO_TOOLS)
-    held.take(OwnFile(str(tmp_path / "scratch")))
-    held.take(SocketDirectory(str(tmp_path / "sockets")))
+    take(held, OwnFile(str(tmp_path / "scratch")))
+    take(held, SocketDirectory(str(tmp_path / "sockets")))
     assert held.give_back_all(but=(OwnFile,)) == ()
     assert [kind for _, kind, _ in paper.leased("c")] == ["OwnFile"]
 
 
 def test_another_captures_leases_are_left_alone() -> None:
     paper = Paper()
-    Leases("a", paper, NO_TOOLS).take(Stubborn("of a"))
+    take(Leases("a", paper, NO_TOOLS), Stubborn("of a"))
     allowed.add("of a")
     assert Leases("b", paper, NO_TOOLS).give_back_all() == ()
     assert given_back == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,8 +21,10 @@ class Recorder:
         self.held: list[SuspendedGuest] = []
         self.armed: list[str] = []
 
-    def take(self, lease: SuspendedGuest) -> None:
+    @contextmanager
+    def taking(self, lease: SuspendedGuest) -> Iterator[None]:
         self.held.append(lease)
+        yield
 
     def drop(self, lease: SuspendedGuest) -> None:
         self.held.remove(lease)

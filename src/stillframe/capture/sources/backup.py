@@ -57,15 +57,15 @@ class Backup:
             step.note(f"at most {tools.options.scratch_cap // MIB} MiB of scratch")
         quiesce.trim(work)
         lease = _lease(work, str(socket), subject.instance.run)
-        work.leases.take(lease)
-        tools.guard.arm(_watch(lease, scratch, tools))
         disks = tuple(
             backup.BackupDisk(wanted.disk.target, wanted.disk.target, path)
             for wanted, path in zip(subject.wanted, scratch, strict=True)
         )
-        instant, _ = quiesce.at_one_instant(
-            work, lambda: backup.begin(tools.hypervisor, subject.instance.id, socket, disks, subject.others)
-        )
+        with work.leases.taking(lease):
+            tools.guard.arm(_watch(lease, scratch, tools))
+            instant, _ = quiesce.at_one_instant(
+                work, lambda: backup.begin(tools.hypervisor, subject.instance.id, socket, disks, subject.others)
+            )
         held = tuple(
             HeldDisk(wanted, socket=str(socket), scratch=str(path))
             for wanted, path in zip(subject.wanted, scratch, strict=True)
@@ -139,9 +139,9 @@ def _make_scratch(work: Work, step: OpenStep) -> list[Path]:
     paths = []
     for wanted in work.subject.wanted:
         path = options.scratch_dir / f"{work.capture_id}-{wanted.disk.target}.scratch"
-        work.leases.take(OwnFile(str(path)))
-        path.unlink(missing_ok=True)  # of an attempt that was cut off
-        space.make_scratch(path, wanted.disk.size, owner, timeout=options.step_deadline)
+        with work.leases.taking(OwnFile(str(path))):
+            path.unlink(missing_ok=True)  # of an attempt that was cut off
+            space.make_scratch(path, wanted.disk.size, owner, timeout=options.step_deadline)
         step.note(f"{wanted.disk.target}: {_reserve(wanted, path, work.tools)}")
         paths.append(path)
     return paths

@@ -51,10 +51,10 @@ def _share(work: Work, wanted: Wanted) -> HeldDisk:
     if directory is None:
         raise WayClosed(way="reflink", reason=obstacle)
     copy = directory / f".{work.capture_id}-{disk.target}.held"
-    work.leases.take(OwnFile(str(copy)))
-    copy.unlink(missing_ok=True)  # of an attempt that was cut off
     try:
-        reflink.reflink(Path(disk.top.path), copy)
+        with work.leases.taking(OwnFile(str(copy))):
+            copy.unlink(missing_ok=True)  # of an attempt that was cut off
+            reflink.reflink(Path(disk.top.path), copy)
     except WriteFailed as error:
         reason, operator = error.fault.message.rstrip("."), error.fault.operator
         raise WayClosed(way="reflink", reason=reason, operator=operator) from error

@@ -16,9 +16,10 @@ def suspend(work: Work, seconds: float | None) -> SuspendedGuest | None:
     instance, tools = work.subject.instance, work.tools
     assert instance.run is not None  # noqa: S101 - it ran when it was looked at
     lease = SuspendedGuest(instance.id, instance.run, f"{work.capture_id}:resume")
-    work.leases.take(lease)
-    tools.guard.arm(Arm(lease.key, ArmKind.RESUME, lease.instance_id, lease.run, seconds))
-    if power.suspend(tools.hypervisor, instance.id):
+    with work.leases.taking(lease):
+        tools.guard.arm(Arm(lease.key, ArmKind.RESUME, lease.instance_id, lease.run, seconds))
+        suspended = power.suspend(tools.hypervisor, instance.id)
+    if suspended:
         return lease
     work.leases.drop(lease)
     tools.guard.disarm(lease.key)

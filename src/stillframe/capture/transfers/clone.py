@@ -58,10 +58,10 @@ def _clone(work: Work, held: HeldDisk) -> ImageResult:
     if wanted.disk_format == "qcow2" and qcow2header.parse(head).snapshots:
         raise WayClosed(way="clone", reason="the disk's file holds internal snapshots, which are not to be published")
     part = store.part(wanted.image.id)
-    work.leases.take(HalfImage(wanted.image.id))
-    store.discard(wanted.image.id)
     try:
-        reflink.reflink(source, part)
+        with work.leases.taking(HalfImage(wanted.image.id)):
+            store.discard(wanted.image.id)
+            reflink.reflink(source, part)
     except WriteFailed as error:
         reason, operator = error.fault.message.rstrip("."), error.fault.operator
         raise WayClosed(way="clone", reason=reason, operator=operator) from error

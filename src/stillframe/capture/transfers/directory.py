@@ -74,9 +74,11 @@ def _mapped(work: Work, held: HeldDisk, reader: NbdReader) -> _Mapped:
 def _transferred(work: Work, mapped: _Mapped) -> ImageResult:
     wanted, layout, store = mapped.wanted, mapped.layout, work.tools.store
     image_id = wanted.image.id
-    work.leases.take(HalfImage(image_id))
-    store.discard(image_id)  # of an attempt that was cut off
-    with work.timeline.step(f"transfer {wanted.disk.target}") as step:
+    with (
+        work.leases.taking(HalfImage(image_id)),
+        work.timeline.step(f"transfer {wanted.disk.target}") as step,
+    ):
+        store.discard(image_id)  # of an attempt that was cut off
         digest = layout.hole_bytes <= work.tools.options.hash_holes_limit
         if not digest:
             step.note(f"no sha256: the image has {layout.hole_bytes} bytes of holes")
@@ -99,8 +101,8 @@ def _reader(work: Work, held: HeldDisk) -> Iterator[NbdReader]:
         assert held.files is not None  # noqa: S101 - a held disk has one of the two
         socket = work.socket_path()
         lease = Export(str(socket))
-        work.leases.take(lease)
-        export.export(held.files, socket, target, timeout=deadline)
+        with work.leases.taking(lease):
+            export.export(held.files, socket, target, timeout=deadline)
     reader = NbdReader(socket, target, timeout=deadline)
     try:
         yield reader
