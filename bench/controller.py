@@ -128,10 +128,9 @@ def _fill(db: Database, captures: int) -> None:
         "wishes": Wishes(),
         "report": CaptureReport("", "", Phase.ENDED, steps=(STEP,) * 12),
     }
-    with db.write() as connection:
-        for start in range(0, captures, 1000):
-            some = range(start, start + 1000)
-            connection.execute(insert(table), [row | _own(number, began) for number in some])
+    for start in range(0, captures, 1000):
+        rows = [row | _own(number, began) for number in range(start, start + 1000)]
+        db.write(lambda connection, rows=rows: connection.execute(insert(table), rows))  # type: ignore[misc]
 
 
 def _own(number: int, began: Any) -> dict[str, Any]:

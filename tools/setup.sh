@@ -10,7 +10,7 @@ PACKAGES=(
     python3-venv python3-libvirt python3-libnbd
     busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
 )
-DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs)
+DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core)
 BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so)
 
 dev=no clients=no
@@ -50,6 +50,15 @@ libvirt_user() { # libvirtd does not start without this user, which Debian makes
         --home-dir /var/lib/libvirt --shell /usr/sbin/nologin libvirt-qemu
 }
 
+install_postgres() { # without the server that Debian would make and start
+    local settings=/etc/postgresql-common/createcluster.d
+    [ ! -x /usr/lib/postgresql/15/bin/postgres ] || return 0
+    as_root mkdir -p $settings
+    echo "create_main_cluster = false" | as_root tee $settings/stillframe.conf >/dev/null
+    install_packages postgresql-15
+    as_root rm $settings/stillframe.conf
+}
+
 # environment DIR KEY PIP-ARGUMENTS...: pip in a virtual environment, unless it has been done with the same KEY.
 environment() {
     local directory=$1 key=$2 stamp=$1/.setup-$2
@@ -73,11 +82,14 @@ link_bindings() { # from the distribution just these modules, so that nothing el
 }
 
 install_packages "${PACKAGES[@]}"
-[ $dev = no ] || install_packages "${DEV_PACKAGES[@]}"
+if [ $dev = yes ]; then
+    install_packages "${DEV_PACKAGES[@]}"
+    install_postgres
+fi
 libvirt_user
 mount_points
 if [ $dev = yes ]; then
-    environment .venv dev --editable . --group dev
+    environment .venv dev --editable ".[postgresql,mariadb]" --group dev
     cp .venv/.setup-dev .venv/.setup-runtime
 else
     environment .venv runtime --editable .

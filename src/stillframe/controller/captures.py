@@ -67,9 +67,7 @@ class Captures:
 
         Raises InstanceNotFound, or WrongState when the instance's vm_state or task_state does not allow it.
         """
-        with self._db.write() as connection:
-            instance = _take_task_state(connection, request)
-            row = _record(connection, request, instance)
+        row = self._db.write(_accept, request)
         self._agents.wake(row.host)
         return views.capture(row)
 
@@ -78,10 +76,7 @@ class Captures:
 
         Raises CaptureNotFound, or CaptureEnded when it has ended otherwise or is being published.
         """
-        with self._db.write() as connection:
-            _row(connection, capture_id, project)
-            told = decisions.cancel(connection, capture_id, CaptureCancelled().fault, now())
-            row = _row(connection, capture_id, project)
+        told, row = self._db.write(_cancel, capture_id, project)
         if told:
             self._agents.wake(row.host)
         elif row.status not in (CaptureStatus.RUNNING, CaptureStatus.CANCELLED):
@@ -90,8 +85,7 @@ class Captures:
 
     def get(self, capture_id: str, project: str | None) -> Capture:
         """The capture, if its instance is of this project (None: of any); raises CaptureNotFound."""
-        with self._db.read() as connection:
-            return views.capture(_row(connection, capture_id, project))
+        return views.capture(self._db.read(_row, capture_id, project))
 
     def list(
         self,
@@ -105,8 +99,8 @@ class Captures:
         Also what os-instance-actions is made of (`server_id`, and `request_id` for one of them), after the instance is
         gone too. Raises BadRequest for a marker that is not a capture of the project.
         """
-        with self._db.read() as connection:
-            rows = page(connection, captures, _KEYS, (_visible(project), _wanted(filters)), limit=limit, marker=marker)
+        conditions = (_visible(project), _wanted(filters))
+        rows = self._db.read(page, captures, _KEYS, conditions, limit=limit, marker=marker)
         return [views.capture(row) for row in rows]
 
     def of_image(self, image_id: str, project: str | None) -> Capture:
@@ -124,8 +118,7 @@ class Captures:
     def counts(self) -> dict[CaptureStatus, int]:
         """How many captures stand where; every status has its number."""
         query = select(captures.c.status, func.count()).group_by(captures.c.status)
-        with self._db.read() as connection:
-            counted = dict(connection.execute(query).all())
+        counted = dict(self._db.read(lambda connection: connection.execute(query).all()))
         return {status: counted.get(status, 0) for status in CaptureStatus}
 
     def _making(self, image_id: str, project: str | None) -> tuple[Capture, ImageRequest]:
@@ -136,12 +129,25 @@ class Captures:
 
     def _all_making(self, project: str | None) -> Iterator[tuple[Capture, ImageRequest]]:
         query = select(captures).where(captures.c.status.in_(decisions.OPEN))
-        with self._db.read() as connection:
-            rows = connection.execute(query.order_by(captures.c.created_at.desc(), captures.c.id.desc())).all()
+        query = query.order_by(captures.c.created_at.desc(), captures.c.id.desc())
+        rows = self._db.read(lambda connection: connection.execute(query).all())
         for capture in map(views.capture, rows):
             for image in capture.images:
                 if project in (None, views.owner(capture, image)):
                     yield capture, image
+
+
+def _accept(connection: Connection, request: CaptureRequest) -> AnyRow:
+    """The capture's row: the one that is there already when this runs again."""
+    accepted = decisions.row_of(connection, request.images[0].id)
+    return accepted or _record(connection, request, _take_task_state(connection, request))
+
+
+def _cancel(connection: Connection, capture_id: str, project: str | None) -> tuple[bool, AnyRow]:
+    """Whether that told it to stop, and the row as it is then."""
+    _row(connection, capture_id, project)
+    told = decisions.cancel(connection, capture_id, CaptureCancelled().fault, now())
+    return told, _row(connection, capture_id, project)
 
 
 def _take_task_state(connection: Connection, request: CaptureRequest) -> AnyRow:

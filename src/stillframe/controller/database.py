@@ -1,76 +1,106 @@
-"""The database: its engine, its transactions, its migrations."""
+"""The database: its transactions, which are functions that may run again, and its migrations."""
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 import alembic.command
 import alembic.config
 import alembic.util
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from stillframe.controller import backends
 from stillframe.errors import DatabaseUnusable, DeadlineExceeded
 
+LOG = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).with_name("migrations")
+UPGRADE_TIMEOUT = 600.0  # seconds that an upgrade waits for another one, and for each of its statements
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds before a transaction is tried again
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database:
     """One SQLAlchemy engine, shared by all threads of a process."""
 
-    def __init__(self, url: str, *, busy_timeout: float = 30.0) -> None:
-        self._url = make_url(url)
-        self._sqlite = self._url.get_backend_name() == "sqlite"
+    def __init__(self, url: str, *, busy_timeout: float = 30.0, patience: float = 10.0) -> None:
+        """`patience` is for how long what may pass is tried again: a deadlock, a server that restarts.
+
+        Raises ConfigInvalid.
+        """
+        self._url = backends.parsed(url)
         self._busy_timeout = busy_timeout
+        self._patience = patience
         # SQLite has one writer at a time and makes the others poll: threads queue here instead, without the sleeps.
         self._turn = threading.Lock() if self._sqlite else None
-        if self._sqlite:
-            self._engine = create_engine(self._url, connect_args={"timeout": busy_timeout})
-            event.listen(self._engine, "connect", _prepare_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
-        else:
-            self._engine = create_engine(self._url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+        self._engine = backends.engine(self._url, busy_timeout)
         self._writer = self._engine.execution_options(stillframe_write=True)
 
+    @property
+    def _sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
     def upgrade(self) -> None:
-        """Brings the schema to this release's; safe when several processes start at once on SQLite.
+        """Brings the schema to this release's; safe when several processes start at once.
 
         Raises DatabaseUnusable, also when the schema is a newer release's.
         """
         if self._sqlite and self._url.database:
             Path(self._url.database).touch(mode=0o600)  # its users' names and states are nobody else's
-        configuration = alembic.config.Config()
-        configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with self.write() as connection:
-            configuration.attributes["connection"] = connection
-            try:
-                alembic.command.upgrade(configuration, "head")
-            except alembic.util.CommandError as error:
-                raise DatabaseUnusable(reason="its schema is not one of this release", operator=str(error)) from error
+        engine = backends.engine(self._url, UPGRADE_TIMEOUT)
+        try:
+            with self._in_turn():
+                self._transaction(engine.execution_options(stillframe_write=True), _upgrade)
+        finally:
+            engine.dispose()
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that only reads: on SQLite one consistent view that no writer holds up."""
-        with _translated(), self._engine.begin() as connection:
-            yield connection
+    def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work(connection, ...)` in a transaction that only reads: on SQLite one view that no writer holds up.
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that writes: committed at the end, rolled back on any exception.
-
-        Raises DatabaseUnusable, or DeadlineExceeded when other writers were not done within the busy timeout.
+        As `write`, it may run again.
         """
-        with self._in_turn(), _translated(), self._writer.begin() as connection:
-            yield connection
+        return self._transaction(self._engine, lambda connection: work(connection, *args, **kwargs))
+
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work(connection, ...)` in a transaction: committed at its end, rolled back on any exception.
+
+        It may run again: after a deadlock, and after a connection was lost, when nobody can tell whether the commit had
+        got through. So running it twice must do as much as once. Raises DatabaseUnusable, or DeadlineExceeded when
+        other writers were not done within the busy timeout.
+        """
+        with self._in_turn():
+            return self._transaction(self._writer, lambda connection: work(connection, *args, **kwargs))
 
     def close(self) -> None:
         """Closes every connection."""
         self._engine.dispose()
+
+    def _transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        give_up = time.monotonic() + self._patience
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                with engine.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                # The driver's words for the operator; statements and their values stay out of it.
+                if time.monotonic() >= give_up or not backends.passes(error):
+                    raise DatabaseUnusable(reason="it refused or failed", operator=str(error.orig)) from error
+                LOG.info("the database: %s; the transaction runs again", error.orig)
+            except PoolTimeout as error:
+                raise DatabaseUnusable(reason="all connections are busy", operator=str(error)) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -85,28 +115,12 @@ class Database:
             self._turn.release()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The driver's words for the operator; statements and their values stay out of it."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise DatabaseUnusable(reason="it refused or failed", operator=str(error.orig)) from error
-    except PoolTimeout as error:
-        raise DatabaseUnusable(reason="all connections are busy", operator=str(error)) from error
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transactions: _begin_sqlite does
-    for pragma in (
-        "journal_mode = WAL",  # readers and the writer do not wait for each other
-        "synchronous = FULL",  # a commit that was answered survives a power cut
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later could not be granted the lock any more: take it at the start.
-    write = connection.get_execution_options().get("stillframe_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _upgrade(connection: Connection) -> None:
+    configuration = alembic.config.Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    configuration.attributes["connection"] = connection
+    with backends.alone(connection, UPGRADE_TIMEOUT):
+        try:
+            alembic.command.upgrade(configuration, "head")
+        except alembic.util.CommandError as error:
+            raise DatabaseUnusable(reason="its schema is not one of this release", operator=str(error)) from error

@@ -27,20 +27,12 @@ class ControllerEndpoint:
     @failpoints.around("call.heartbeat")
     def heartbeat(self, report: HostReport) -> Orders:
         """See ControllerApi. A late report, of this run or of the one before, changes nothing."""
-        with self._db.write() as connection:
-            if not _heard(connection, report, now()):
-                return _orders(_open(connection, report.host)) if _current(connection, report) else Orders()
-            recorded = _note_all(connection, report, now())
-            send_inventory = _note_inventory(connection, report, now())
-            wanted = _without_unheld(connection, _open(connection, report.host), report, now())
-        return _orders(wanted, recorded, send_inventory=send_inventory)
+        return self._db.write(_heartbeat, report)
 
     @failpoints.around("call.begin")
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """See ControllerApi."""
-        with self._db.write() as connection:
-            token = decisions.begin(connection, capture_id, host, agent_run, now())
-            reason = "" if token else decisions.refusal(connection, capture_id, agent_run, now())
+        token, reason = self._db.write(_begin, capture_id, host, agent_run)
         if token is None:
             raise Superseded(reason=reason)
         return token
@@ -48,11 +40,31 @@ class ControllerEndpoint:
     @failpoints.around("call.commit")
     def commit(self, capture_id: str, attempt: str) -> None:
         """See ControllerApi."""
-        with self._db.write() as connection:
-            granted = decisions.commit(connection, capture_id, attempt, now())
-            reason = "" if granted else decisions.refusal(connection, capture_id, None, now())
+        granted, reason = self._db.write(_commit, capture_id, attempt)
         if not granted:
             raise Superseded(reason=reason)
+
+
+def _heartbeat(connection: Connection, report: HostReport) -> Orders:
+    at = now()
+    if not _heard(connection, report, at):
+        return _orders(_open(connection, report.host)) if _current(connection, report) else Orders()
+    recorded = _note_all(connection, report, at)
+    send_inventory = _note_inventory(connection, report, at)
+    wanted = _without_unheld(connection, _open(connection, report.host), report, at)
+    return _orders(wanted, recorded, send_inventory=send_inventory)
+
+
+def _begin(connection: Connection, capture_id: str, host: str, agent_run: str) -> tuple[str | None, str]:
+    """The token, or why there is none."""
+    token = decisions.begin(connection, capture_id, host, agent_run, now())
+    return token, "" if token else decisions.refusal(connection, capture_id, agent_run, now())
+
+
+def _commit(connection: Connection, capture_id: str, attempt: str) -> tuple[bool, str]:
+    """Whether it is granted, or why not."""
+    granted = decisions.commit(connection, capture_id, attempt, now())
+    return granted, "" if granted else decisions.refusal(connection, capture_id, None, now())
 
 
 def _heard(connection: Connection, report: HostReport, at: datetime) -> bool:

@@ -18,5 +18,5 @@ class Hosts:
 
     def list(self) -> list[Host]:
         """Every host, by name."""
-        with self._db.read() as connection:
-            return [views.host(row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]
+        query = select(hosts).order_by(hosts.c.name)
+        return [views.host(row) for row in self._db.read(lambda connection: connection.execute(query).all())]

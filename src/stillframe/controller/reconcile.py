@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, and_, delete, not_, select, update
+from sqlalchemy import Connection, Select, and_, delete, not_, select, update
 
 from stillframe import config
 from stillframe.controller import decisions
@@ -65,8 +65,7 @@ class Reconciler:
         return Reconciled(lost, ended, gone, self._prune(now))
 
     def _lose_hosts(self, now: datetime) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        with self._db.read() as connection:
-            rows = connection.execute(select(hosts)).all()
+        rows = self._db.read(lambda connection: connection.execute(select(hosts)).all())
         silence = self._silence.unchanged((row.name, (row.agent_run, row.sequence, row.last_seen)) for row in rows)
         lost: list[str] = []
         ended: list[str] = []
@@ -79,43 +78,30 @@ class Reconciler:
 
     def _lose(self, host: AnyRow) -> list[str]:
         """Notes that the host is lost; its instances go to any host that reports them as well."""
-        if host.lost:
-            return []
-        with self._db.write() as connection:
-            silent = update(hosts).where(hosts.c.name == host.name, hosts.c.last_seen == host.last_seen)
-            if not connection.execute(silent.values(lost=True)).rowcount:
-                return []
-            own = select(instances.c.id).join(sightings, sightings.c.instance_id == instances.c.id)
-            ask_again(connection, connection.scalars(own.where(instances.c.host == host.name)).all())
-        return [host.name]
+        return [host.name] if not host.lost and self._db.write(_lose, host) else []
 
     def _end_captures(self, host: AnyRow, silence: float, now: datetime) -> list[str]:
-        with self._db.read() as connection:
-            open_ = select(captures.c.id).where(captures.c.host == host.name, captures.c.status.in_(decisions.OPEN))
-            ids = connection.scalars(open_.order_by(captures.c.id)).all()
+        open_ = select(captures.c.id).where(captures.c.host == host.name, captures.c.status.in_(decisions.OPEN))
+        ids = self._db.read(lambda connection: connection.scalars(open_.order_by(captures.c.id)).all())
         patient = silence < self._settings.host_timeout * PUBLISHING_PATIENCE
         ended: list[str] = []
         for some in chunks(ids):
-            with self._db.write() as connection:
-                if _is_lost(connection, host):
-                    ended += [id_ for id_ in some if _end_lost(connection, id_, host, patient=patient, now=now)]
+            ended += self._db.write(_end_all_lost, some, host, patient=patient, now=now)
         return ended
 
     def _remove_instances(self, now: datetime) -> tuple[str, ...]:
         """Instances missing for too long are deleted ones: their captures are stopped first, then they go."""
         missing = select(instances.c.id, instances.c.host, instances.c.missing_since, instances.c.capture_id)
         connected = instances.c.host.not_in(select(hosts.c.name).where(hosts.c.lost))
-        with self._db.read() as connection:
-            rows = connection.execute(missing.where(instances.c.missing_since.is_not(None), connected)).all()
+        missing = missing.where(instances.c.missing_since.is_not(None), connected)
+        rows = self._db.read(lambda connection: connection.execute(missing).all())
         absence = self._absence.unchanged((row.id, row.missing_since) for row in rows)
         over = [row for row in rows if absence[row.id] >= self._settings.gone_grace]
         gone: list[str] = []
         for start in range(0, len(over), CHUNK):
-            some = over[start : start + CHUNK]
-            with self._db.write() as connection:
-                told = [row.host for row in some if _stop_capture_of_gone(connection, row, now)]
-                gone += [row.id for row in some if _remove(connection, row)]
-            for host in set(told):
+            told, removed = self._db.write(_remove_all, over[start : start + CHUNK], now)
+            gone += removed
+            for host in told:
                 self._agents.wake(host)
         return tuple(gone)
 
@@ -131,13 +117,42 @@ class Reconciler:
         old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(counted))
         pruned = 0
         for _ in range(_MOST_BATCHES):
-            with self._db.write() as connection:
-                ids = connection.scalars(old.limit(CHUNK)).all()
-                if ids:
-                    pruned += connection.execute(delete(captures).where(c.id.in_(ids))).rowcount
-            if len(ids) < CHUNK:
+            some = self._db.write(_delete_some, old)
+            pruned += some
+            if some < CHUNK:
                 break
         return pruned
+
+
+def _lose(connection: Connection, host: AnyRow) -> bool:
+    """False when the host was heard of meanwhile."""
+    silent = update(hosts).where(hosts.c.name == host.name, hosts.c.last_seen == host.last_seen)
+    if not connection.execute(silent.values(lost=True)).rowcount:
+        return False
+    own = select(instances.c.id).join(sightings, sightings.c.instance_id == instances.c.id)
+    ask_again(connection, connection.scalars(own.where(instances.c.host == host.name)).all())
+    return True
+
+
+def _end_all_lost(
+    connection: Connection, ids: Sequence[str], host: AnyRow, *, patient: bool, now: datetime
+) -> list[str]:
+    """The ids of those that have ended; none once the host was heard of again."""
+    if not _is_lost(connection, host):
+        return []
+    return [id_ for id_ in ids if _end_lost(connection, id_, host, patient=patient, now=now)]
+
+
+def _remove_all(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> tuple[set[str], list[str]]:
+    """The hosts that are to hear of it, and the ids of the instances that are gone now."""
+    told = {row.host for row in rows if _stop_capture_of_gone(connection, row, now)}
+    return told, [row.id for row in rows if _remove(connection, row)]
+
+
+def _delete_some(connection: Connection, old: Select[str]) -> int:
+    """Deletes at most CHUNK of the captures; how many."""
+    ids = connection.scalars(old.limit(CHUNK)).all()
+    return connection.execute(delete(captures).where(captures.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _is_lost(connection: Connection, host: AnyRow) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sqlalchemy import not_, select, update
+from sqlalchemy import Connection, not_, select, update
 
 from stillframe.controller.database import Database
 from stillframe.controller.schema import AnyRow, captures
@@ -36,8 +36,7 @@ class Rotation:
         """
         c = captures.c
         due = select(captures).where(c.kind == "backup", not_(c.rotated)).order_by(c.created_at, c.id)
-        with self._db.read() as connection:
-            backups = connection.execute(due).all()
+        backups = self._db.read(lambda connection: connection.execute(due).all())
         return tuple(image for backup in backups for image in self._rotate(backup))
 
     def _rotate(self, backup: AnyRow) -> list[str]:
@@ -47,9 +46,8 @@ class Rotation:
             for image in row.images:
                 self._shelf.delete(image.id)
                 deleted.append(image.id)
-            self._retire(row)
-        with self._db.write() as connection:
-            connection.execute(update(captures).where(captures.c.id == backup.id).values(rotated=True))
+            self._note(row, retired=True)
+        self._note(backup, rotated=True)
         return deleted
 
     def _finished(self, backup: AnyRow) -> list[AnyRow]:
@@ -63,16 +61,15 @@ class Rotation:
             c.created_at <= backup.created_at,
             not_(c.retired),
         )
-        with self._db.read() as connection:
-            return list(connection.execute(query.order_by(c.created_at.desc(), c.id.desc())))
+        query = query.order_by(c.created_at.desc(), c.id.desc())
+        return self._db.read(lambda connection: list(connection.execute(query)))
 
     def _is_there(self, row: AnyRow) -> bool:
         """Also notes when it is not, so that nobody asks again."""
         there = any(self._shelf.exists(image.id) for image in row.images)
         if not there:
-            self._retire(row)
+            self._note(row, retired=True)
         return there
 
-    def _retire(self, row: AnyRow) -> None:
-        with self._db.write() as connection:
-            connection.execute(update(captures).where(captures.c.id == row.id).values(retired=True))
+    def _note(self, row: AnyRow, **values: bool) -> None:
+        self._db.write(Connection.execute, update(captures).where(captures.c.id == row.id).values(**values))

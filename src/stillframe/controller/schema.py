@@ -22,6 +22,9 @@ metadata = MetaData(
     }
 )
 
+# MariaDB's own default takes "Blue" and "blue ", names of two projects, for one.
+MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_nopad_bin"}
+
 UUID = String(36)
 NAME = String(255)
 WORD = String(32)
@@ -97,7 +100,7 @@ class CaptureColumns(TypedColumns):
     fault: Named[Fault | None] = Column(Document(Fault))  # why it has ended
 
 
-hosts = Table("hosts", metadata, HostColumns)
+hosts = Table("hosts", metadata, HostColumns, **MARIADB)
 instances = Table(
     "instances",
     metadata,
@@ -107,8 +110,9 @@ instances = Table(
     Index(None, "project_id", "created_at", "id"),
     Index(None, "missing_since"),
     Index(None, "capture_id"),
+    **MARIADB,
 )
-sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"))
+sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"), **MARIADB)
 captures = Table(
     "captures",
     metadata,
@@ -119,4 +123,5 @@ captures = Table(
     Index(None, "status", "created_at", "id"),
     Index(None, "host", "status"),
     Index(None, "kind", "rotated"),
+    **MARIADB,
 )

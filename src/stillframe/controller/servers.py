@@ -66,10 +66,8 @@ class Servers:
 
     def get(self, server_id: str, project: str | None) -> Server:
         """The server, if it is of this project (None: of any); raises InstanceNotFound."""
-        with self._db.read() as connection:
-            row = connection.execute(
-                select(instances).where(instances.c.id == server_id, *_visible(project))
-            ).one_or_none()
+        query = select(instances).where(instances.c.id == server_id, *_visible(project))
+        row = self._db.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             raise InstanceNotFound(instance=server_id)
         return views.server(row)
@@ -87,8 +85,8 @@ class Servers:
         Raises BadRequest for a marker that is not a server of the project, or a name pattern that is not understood.
         """
         keys = [(_column(one.key), one.descending) for one in (*sort, Sort(SortKey.ID, sort[-1].descending))]
-        with self._db.read() as connection:
-            rows = page(connection, instances, keys, (_visible(project), _wanted(filters)), limit=limit, marker=marker)
+        conditions = (_visible(project), _wanted(filters))
+        rows = self._db.read(page, instances, keys, conditions, limit=limit, marker=marker)
         return [views.server(row) for row in rows]
 
 

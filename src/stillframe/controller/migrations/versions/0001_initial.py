@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -13,6 +15,13 @@ depends_on = None
 
 TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 DOCUMENT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+# MariaDB commits each statement at once: what an interrupted run has made is passed over by the next.
+TABLE: dict[str, Any] = {
+    "if_not_exists": True,
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_nopad_bin",
+}
 
 
 def upgrade() -> None:
@@ -46,17 +55,34 @@ def upgrade() -> None:
         sa.Column("cancel", DOCUMENT, nullable=True),
         sa.Column("fault", DOCUMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_captures")),
+        **TABLE,
     )
-    op.create_index(op.f("ix_captures_created_at_id"), "captures", ["created_at", "id"], unique=False)
-    op.create_index(op.f("ix_captures_host_status"), "captures", ["host", "status"], unique=False)
     op.create_index(
-        op.f("ix_captures_instance_id_created_at_id"), "captures", ["instance_id", "created_at", "id"], unique=False
+        op.f("ix_captures_created_at_id"), "captures", ["created_at", "id"], unique=False, if_not_exists=True
     )
-    op.create_index(op.f("ix_captures_kind_rotated"), "captures", ["kind", "rotated"], unique=False)
+    op.create_index(op.f("ix_captures_host_status"), "captures", ["host", "status"], unique=False, if_not_exists=True)
     op.create_index(
-        op.f("ix_captures_project_id_created_at_id"), "captures", ["project_id", "created_at", "id"], unique=False
+        op.f("ix_captures_instance_id_created_at_id"),
+        "captures",
+        ["instance_id", "created_at", "id"],
+        unique=False,
+        if_not_exists=True,
     )
-    op.create_index(op.f("ix_captures_status_created_at_id"), "captures", ["status", "created_at", "id"], unique=False)
+    op.create_index(op.f("ix_captures_kind_rotated"), "captures", ["kind", "rotated"], unique=False, if_not_exists=True)
+    op.create_index(
+        op.f("ix_captures_project_id_created_at_id"),
+        "captures",
+        ["project_id", "created_at", "id"],
+        unique=False,
+        if_not_exists=True,
+    )
+    op.create_index(
+        op.f("ix_captures_status_created_at_id"),
+        "captures",
+        ["status", "created_at", "id"],
+        unique=False,
+        if_not_exists=True,
+    )
     op.create_table(
         "hosts",
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -67,6 +93,7 @@ def upgrade() -> None:
         sa.Column("lost", sa.Boolean(), nullable=False),
         sa.Column("inventory_digest", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_hosts")),
+        **TABLE,
     )
     op.create_table(
         "instances",
@@ -86,13 +113,22 @@ def upgrade() -> None:
         sa.Column("missing_since", TIME, nullable=True),
         sa.Column("document", DOCUMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
+        **TABLE,
     )
-    op.create_index(op.f("ix_instances_capture_id"), "instances", ["capture_id"], unique=False)
-    op.create_index(op.f("ix_instances_created_at_id"), "instances", ["created_at", "id"], unique=False)
-    op.create_index(op.f("ix_instances_host"), "instances", ["host"], unique=False)
-    op.create_index(op.f("ix_instances_missing_since"), "instances", ["missing_since"], unique=False)
+    op.create_index(op.f("ix_instances_capture_id"), "instances", ["capture_id"], unique=False, if_not_exists=True)
     op.create_index(
-        op.f("ix_instances_project_id_created_at_id"), "instances", ["project_id", "created_at", "id"], unique=False
+        op.f("ix_instances_created_at_id"), "instances", ["created_at", "id"], unique=False, if_not_exists=True
+    )
+    op.create_index(op.f("ix_instances_host"), "instances", ["host"], unique=False, if_not_exists=True)
+    op.create_index(
+        op.f("ix_instances_missing_since"), "instances", ["missing_since"], unique=False, if_not_exists=True
+    )
+    op.create_index(
+        op.f("ix_instances_project_id_created_at_id"),
+        "instances",
+        ["project_id", "created_at", "id"],
+        unique=False,
+        if_not_exists=True,
     )
     op.create_table(
         "sightings",
@@ -102,5 +138,6 @@ def upgrade() -> None:
             ["instance_id"], ["instances.id"], name=op.f("fk_sightings_instance_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("instance_id", "host", name=op.f("pk_sightings")),
+        **TABLE,
     )
-    op.create_index(op.f("ix_sightings_host"), "sightings", ["host"], unique=False)
+    op.create_index(op.f("ix_sightings_host"), "sightings", ["host"], unique=False, if_not_exists=True)
