@@ -87,20 +87,21 @@ def instance(number: int) -> Instance:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Client]:
-    """A service with SERVERS servers, and a client of it."""
+def serving(directory: Path, connection: str | None = None) -> Iterator[tuple[Client, Database]]:
+    """A service with SERVERS servers, a client of it, and its database: the one of this URL, or a SQLite file."""
     file = directory / "stillframe.conf"
-    file.write_text(f"[DEFAULT]\nstate_dir = {directory}\n")
+    database = "" if connection is None else f"[database]\nconnection = {connection}\n"
+    file.write_text(f"[DEFAULT]\nstate_dir = {directory}\n{database}")
     settings = config.load(files=[file])
     db = Database(settings.database.connection)
     db.upgrade()
     store = DirectoryStore(settings.images.directory)
     store.prepare()
     report = HostReport("host", "run", (), "digest", tuple(map(instance, range(SERVERS))), 1)
-    ControllerEndpoint(db).heartbeat(report)
+    ControllerEndpoint(db, settings.controller).heartbeat(report)
     deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, tuple)
     with serve(application(deps), settings.api) as served:
-        yield Client(served.socket)
+        yield Client(served.socket), db
     db.close()
 
 
@@ -152,7 +153,7 @@ def _p99(values: list[float]) -> float:
 
 def run(options: Options) -> list[Result]:
     """The cases, with a service of their own."""
-    with tempfile.TemporaryDirectory(prefix="sfb-", dir=options.directory) as made, serving(Path(made)) as client:
+    with tempfile.TemporaryDirectory(prefix="sfb-", dir=options.directory) as made, serving(Path(made)) as (client, _):
         return [detail(client, options.runs(RUNS)), *create_image(client, Path(made))]
 
 

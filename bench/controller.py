@@ -8,6 +8,7 @@ records as JSON for an inventory, the same page among few captures for a page am
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +24,7 @@ from sqlalchemy import insert
 from bench.api import instance, milliseconds
 from bench.experiment import Experiment, Options
 from bench.results import Result
-from stillframe import records
-from stillframe.config import Controller
+from stillframe import config, records
 from stillframe.controller.captures import CaptureFilters, CaptureRequest, Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
@@ -43,7 +43,7 @@ CASES = (
     "controller-inventory-1000-same-ms",
     "controller-captures-page-100000-ms",
 )
-SETTINGS = Controller(host_timeout=60, gone_grace=60, keep_finished=90)
+SETTINGS = config.load(files=[Path(os.devnull)]).controller
 STEP = Step("transfer", now(), now(), "source backup, transfer directory: 5 of 10 GiB", 5 << 30)
 
 
@@ -62,7 +62,7 @@ def heartbeats(directory: Path, runs: int) -> list[Result]:
     """A host of 1000 domains that reports nothing new, and one that reports the progress of a capture."""
     floor = _floor(directory, runs)
     with database(directory / "heartbeats.sqlite") as db:
-        endpoint = ControllerEndpoint(db)
+        endpoint = ControllerEndpoint(db, SETTINGS)
         first = HostReport("host", "run", (), "digest", tuple(map(instance, range(DOMAINS))))
         endpoint.heartbeat(first)
         same = replace(first, inventory=None)
@@ -91,7 +91,7 @@ def inventories(directory: Path, runs: int) -> list[Result]:
     floor: list[float] = []
     for number in range(runs):
         with database(directory / f"inventory-{number}.sqlite") as db:
-            endpoint = ControllerEndpoint(db)
+            endpoint = ControllerEndpoint(db, SETTINGS)
             new.append(milliseconds(partial(endpoint.heartbeat, HostReport("host", "run", (), "first", domains))))
             same.append(milliseconds(partial(endpoint.heartbeat, HostReport("host", "run", (), "second", changed))))
         floor.append(milliseconds(lambda: [records.dumps(domain) for domain in domains]))
@@ -104,17 +104,17 @@ def pages(directory: Path, runs: int) -> Result:
     times: dict[int, list[float]] = {}
     for captures in (FEW, MANY):
         with database(directory / f"{captures}.sqlite") as db:
-            _fill(db, captures)
+            fill(db, captures)
             listing = Captures(db, InProcess())
-            middle = partial(listing.list, CaptureFilters(), "project-0", PAGE, _id(captures // 2))
+            middle = partial(listing.list, CaptureFilters(), "project-0", PAGE, capture_id(captures // 2))
             times[captures] = [milliseconds(middle) for _ in range(runs)]
     return Result.of(CASES[4], times[MANY], times[FEW], "ms", f"the same among {FEW}")
 
 
-def _fill(db: Database, captures: int) -> None:
+def fill(db: Database, captures: int, since: int = 0) -> None:
+    """Finished captures of the first 1000 instances in turn, of ten projects."""
     began = now() - timedelta(days=30)
     row: dict[str, Any] = {
-        "instance_id": instance(0).id,
         "host": "host",
         "request_id": "req",
         "name": "image",
@@ -128,7 +128,7 @@ def _fill(db: Database, captures: int) -> None:
         "wishes": Wishes(),
         "report": CaptureReport("", "", Phase.ENDED, steps=(STEP,) * 12),
     }
-    for start in range(0, captures, 1000):
+    for start in range(since, since + captures, 1000):
         rows = [row | _own(number, began) for number in range(start, start + 1000)]
         db.write(lambda connection, rows=rows: connection.execute(insert(table), rows))  # type: ignore[misc]
 
@@ -136,7 +136,8 @@ def _fill(db: Database, captures: int) -> None:
 def _own(number: int, began: Any) -> dict[str, Any]:
     at = began + timedelta(seconds=number)
     return {
-        "id": _id(number),
+        "id": capture_id(number),
+        "instance_id": instance(number % DOMAINS).id,
         "project_id": f"project-{number % 10}",
         "created_at": at,
         "updated_at": at,
@@ -144,7 +145,8 @@ def _own(number: int, began: Any) -> dict[str, Any]:
     }
 
 
-def _id(number: int) -> str:
+def capture_id(number: int) -> str:
+    """Of the capture that is that many after the first."""
     return f"{number:08x}-0000-4000-8000-000000000000"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,7 +49,7 @@ class Api:
 class Database:
     """[database]"""
 
-    connection: str
+    connection: str = field(repr=False)  # it may hold a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ class Controller:
     host_timeout: float
     gone_grace: float
     keep_finished: int
+    lost_host: str
+    max_captures_per_host: int
+    max_captures_per_project: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ DATABASE: list[cfg.Opt] = [
     cfg.StrOpt(
         "connection",
         secret=True,
-        help="SQLAlchemy's URL of the database. Default: sqlite in STATE_DIR.",
+        help="The database's URL: sqlite:///, postgresql+psycopg:// or mysql+pymysql://. Default: sqlite in STATE_DIR.",
     ),
 ]
 
@@ -175,6 +178,25 @@ CONTROLLER: list[cfg.Opt] = [
         help="Seconds that an instance may be missing before it counts as deleted: a hard reboot defines it anew.",
     ),
     cfg.IntOpt("keep_finished", default=90, min=0, help="Days that the records of finished captures are kept."),
+    cfg.StrOpt(
+        "lost_host",
+        default="fail",
+        choices=[("fail", "they fail"), ("wait", "they wait until it is back, or are cancelled")],
+        help="What becomes of the captures of a host that is lost.",
+    ),
+    cfg.IntOpt(
+        "max_captures_per_host",
+        default=32,
+        min=1,
+        help="Captures that a host has in hand at once; the others wait, one of each project in turn. An agent takes no"
+        " more than 32; its max_transfers are how many of them move bytes.",
+    ),
+    cfg.IntOpt(
+        "max_captures_per_project",
+        default=0,
+        min=0,
+        help="Captures that all hosts together have in hand for one project; the others wait. 0: no limit.",
+    ),
 ]
 
 AGENT: list[cfg.Opt] = [
@@ -301,13 +323,13 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
 def _section(kind: type[R], group: Any, **defaults: Any) -> R:
     """The record of one group; `defaults` are those that depend on other options."""
     values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        value = getattr(group, field.name)
+    for each in fields(kind):  # type: ignore[arg-type]
+        value = getattr(group, each.name)
         if value is None:
-            value = defaults.get(field.name)
-        if isinstance(value, str) and str(field.type).startswith("Path"):
+            value = defaults.get(each.name)
+        if isinstance(value, str) and str(each.type).startswith("Path"):
             value = Path(value)
-        values[field.name] = tuple(value) if isinstance(value, list) else value
+        values[each.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
 
 

@@ -320,6 +320,15 @@ class HostUnreachable(StillframeError):
     hint = "Check the agent on that host."
 
 
+class HostTaken(StillframeError):
+    code, status = "host-taken", 409
+    sentence = "Host {host} is another agent's, which was last heard of at {since}: this one is given no work."
+    hint = (
+        "Give each machine a [DEFAULT] host of its own. An agent that replaces a dead one is accepted"
+        " after [controller] host_timeout."
+    )
+
+
 # ----------------------------------------------------------------------------------------------------- the service
 
 

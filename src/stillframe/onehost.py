@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from stillframe.agent.guardlink import GuardLink
+from stillframe.agent.identity import identity
 from stillframe.agent.journal import Journal
 from stillframe.agent.lock import locked
 from stillframe.agent.service import AgentService
@@ -74,9 +75,10 @@ def _start(settings: Settings, stack: ExitStack) -> None:
         settings.service.host,
         tools=tools,
         journal=journal,
-        controller=ControllerEndpoint(db),
+        controller=ControllerEndpoint(db, settings.controller),
         options=settings.agent,
         woken=bells.bell(settings.service.host),
+        agent_id=identity(state_dir),
     )
     captures = Captures(db, bells)
     _every(stack, RECONCILE, _chores(db, settings, bells, tools.store))

@@ -37,10 +37,15 @@ class AgentService:
         controller: ControllerApi,
         options: AgentOptions,
         woken: threading.Event,
+        agent_id: str,
     ) -> None:
-        """`woken` is set by whoever wants a heartbeat now: the controller, libvirt's events, the captures."""
+        """`woken` is set by whoever wants a heartbeat now: the controller, libvirt's events, the captures.
+
+        `agent_id` is the same in every run of this agent.
+        """
         self.run_id = str(uuid.uuid4())
         self._host = host
+        self._agent_id = agent_id
         self._tools = tools
         self._journal = journal
         self._controller = controller
@@ -112,6 +117,7 @@ class AgentService:
             HostReport(
                 host=self._host,
                 agent_run=self.run_id,
+                agent_id=self._agent_id,
                 sequence=next(self._beats),
                 captures=tuple(told.values()),
                 inventory_digest=self._inventory.digest,

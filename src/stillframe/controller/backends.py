@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -85,30 +84,23 @@ def passes(error: DBAPIError) -> bool:
     if error.connection_invalidated or isinstance(error, IntegrityError):
         return True
     if hasattr(original, "sqlstate"):
-        return original.sqlstate is None or original.sqlstate.startswith(_POSTGRES_PASSES)
+        without_code = isinstance(error, OperationalError)  # no connection: the server has said nothing
+        return without_code if original.sqlstate is None else original.sqlstate.startswith(_POSTGRES_PASSES)
     return bool(original.args) and original.args[0] in _MARIADB_PASSES
 
 
-@contextmanager
-def alone(connection: Connection, timeout: float) -> Iterator[None]:
-    """Keeps other processes' upgrades waiting; SQLite's write transaction does so by itself.
+def lock_upgrades(connection: Connection, timeout: float) -> None:
+    """Keeps other processes' upgrades waiting until the transaction is over; SQLite's write transaction does so anyway.
 
-    Raises DeadlineExceeded on MariaDB, and PostgreSQL's lock timeout there.
+    On MariaDB until the connection is closed, since its DDL ends transactions. Raises DeadlineExceeded there, and fails
+    by the lock timeout on PostgreSQL.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-    if connection.dialect.name != "mysql":
-        yield
-        return
-    # Its DDL commits at once, so only a lock of the session outlives the statements in between.
-    name = "LEFT(CONCAT('stillframe.', DATABASE()), 64)"
-    tries = range(max(1, round(timeout / _POLL)))
-    if not any(connection.scalar(text(f"SELECT GET_LOCK({name}, {_POLL})")) for _ in tries):
-        raise DeadlineExceeded(what="Waiting for another process to upgrade the database", seconds=timeout)
-    try:
-        yield
-    finally:
-        connection.execute(text(f"DO RELEASE_LOCK({name})"))
+    if connection.dialect.name == "mysql":
+        lock = text(f"SELECT GET_LOCK(LEFT(CONCAT('stillframe.', DATABASE()), 64), {_POLL})")
+        if not any(connection.scalar(lock) for _ in range(round(timeout / _POLL))):
+            raise DeadlineExceeded(what="Waiting for another process to upgrade the database", seconds=timeout)
 
 
 # --------------------------------------------------------------------------------------------------------- engines

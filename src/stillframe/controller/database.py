@@ -15,11 +15,11 @@ import alembic.command
 import alembic.config
 import alembic.util
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stillframe.controller import backends
-from stillframe.errors import DatabaseUnusable, DeadlineExceeded
+from stillframe.errors import BadRequest, DatabaseUnusable, DeadlineExceeded
 
 LOG = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -76,7 +76,7 @@ class Database:
 
         It may run again: after a deadlock, and after a connection was lost, when nobody can tell whether the commit had
         got through. So running it twice must do as much as once. Raises DatabaseUnusable, or DeadlineExceeded when
-        other writers were not done within the busy timeout.
+        other writers were not done within the busy timeout, or BadRequest for a value that the database cannot hold.
         """
         with self._in_turn():
             return self._transaction(self._writer, lambda connection: work(connection, *args, **kwargs))
@@ -92,6 +92,8 @@ class Database:
             try:
                 with engine.begin() as connection:
                     return work(connection)
+            except DataError as error:
+                raise BadRequest(reason="A value cannot be recorded", operator=str(error.orig)) from error
             except DBAPIError as error:
                 # The driver's words for the operator; statements and their values stay out of it.
                 if time.monotonic() >= give_up or not backends.passes(error):
@@ -119,8 +121,8 @@ def _upgrade(connection: Connection) -> None:
     configuration = alembic.config.Config()
     configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     configuration.attributes["connection"] = connection
-    with backends.alone(connection, UPGRADE_TIMEOUT):
-        try:
-            alembic.command.upgrade(configuration, "head")
-        except alembic.util.CommandError as error:
-            raise DatabaseUnusable(reason="its schema is not one of this release", operator=str(error)) from error
+    backends.lock_upgrades(connection, UPGRADE_TIMEOUT)
+    try:
+        alembic.command.upgrade(configuration, "head")
+    except alembic.util.CommandError as error:
+        raise DatabaseUnusable(reason="its schema is not one of this release", operator=str(error)) from error

@@ -62,6 +62,7 @@ def begin(connection: Connection, capture_id: str, host: str, agent_run: str, no
         attempt=captures.c.attempt + 1,
         token=token,
         agent_run=agent_run,
+        ordered_at=func.coalesce(captures.c.ordered_at, literal(now, UtcTime())),
         started_at=func.coalesce(captures.c.started_at, literal(now, UtcTime())),
         updated_at=now,
     )

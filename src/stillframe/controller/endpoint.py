@@ -8,12 +8,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from stillframe import failpoints
-from stillframe.controller import decisions, inventory, views
+from stillframe import config, failpoints
+from stillframe.controller import admission, decisions, inventory, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, hosts
-from stillframe.errors import Superseded
+from stillframe.errors import HostTaken, Superseded
 from stillframe.messaging.contract import CaptureReport, HostReport, Orders
 from stillframe.model import CaptureStatus, Phase, now
 
@@ -21,13 +21,14 @@ from stillframe.model import CaptureStatus, Phase, now
 class ControllerEndpoint:
     """The controller's side of messaging.contract.ControllerApi; any number of threads at once."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, options: config.Controller) -> None:
         self._db = db
+        self._options = options
 
     @failpoints.around("call.heartbeat")
     def heartbeat(self, report: HostReport) -> Orders:
         """See ControllerApi. A late report, of this run or of the one before, changes nothing."""
-        return self._db.write(_heartbeat, report)
+        return self._db.write(_heartbeat, report, self._options)
 
     @failpoints.around("call.begin")
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
@@ -45,13 +46,14 @@ class ControllerEndpoint:
             raise Superseded(reason=reason)
 
 
-def _heartbeat(connection: Connection, report: HostReport) -> Orders:
+def _heartbeat(connection: Connection, report: HostReport, options: config.Controller) -> Orders:
     at = now()
     if not _heard(connection, report, at):
-        return _orders(_open(connection, report.host)) if _current(connection, report) else Orders()
+        return _orders(admission.in_hand(_open(connection, report.host))) if _current(connection, report) else Orders()
     recorded = _note_all(connection, report, at)
     send_inventory = _note_inventory(connection, report, at)
-    wanted = _without_unheld(connection, _open(connection, report.host), report, at)
+    open_ = _without_unheld(connection, _open(connection, report.host), report, at)
+    wanted = admission.admitted(connection, report.host, open_, options, at)
     return _orders(wanted, recorded, send_inventory=send_inventory)
 
 
@@ -68,13 +70,17 @@ def _commit(connection: Connection, capture_id: str, attempt: str) -> tuple[bool
 
 
 def _heard(connection: Connection, report: HostReport, at: datetime) -> bool:
-    """Notes that the host lives; False when the report is older than what is known already."""
+    """Notes that the host lives; False when the report is older than what is known already; raises HostTaken."""
     c = hosts.c
     seen = {"last_seen": at, "lost": False, "sequence": report.sequence}
+    if report.agent_id:
+        seen["agent_id"] = report.agent_id
     row = connection.execute(select(hosts).where(c.name == report.host).with_for_update()).one_or_none()
     if row is None:
         connection.execute(insert(hosts).values(name=report.host, agent_run=report.agent_run, **seen))
         return True
+    if not row.lost and report.agent_id and row.agent_id not in (None, report.agent_id):
+        raise HostTaken(host=row.name, since=row.last_seen.isoformat(timespec="seconds"))
     mine = update(hosts).where(c.name == report.host)
     if row.agent_run != report.agent_run:
         if report.agent_run == row.previous_run:

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Text, bindparam, delete, insert, select, type
 
 from stillframe import records
 from stillframe.controller.paging import chunks
-from stillframe.controller.schema import AnyRow, hosts, instances, sightings
-from stillframe.model import Instance, VmState
+from stillframe.controller.schema import AnyRow, captures, hosts, instances, sightings
+from stillframe.model import CaptureStatus, Instance, VmState
 
 _LONGEST = 255  # of the columns that are searched; the document has the whole
+_CUT = ("name", "project_id", "user_id", "flavor", "base_image_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ def apply(connection: Connection, host: str, reported: Iterable[Instance], now: 
     changed = [found[id_] for id_ in sorted(found.keys() & known.own.keys()) if _differs(known.own[id_], found[id_])]
     _rewrite(connection, host, [*changed, *taken], now)
     _keep_sightings(connection, host, known, {instance.id for instance in taken})
+    _follow(connection, host, [instance.id for instance in taken])
     missing = sorted(id_ for id_, row in known.own.items() if id_ not in found and row.missing_since is None)
     _mark_missing(connection, missing, now)
 
@@ -96,6 +98,14 @@ def _keep_sightings(connection: Connection, host: str, known: _Known, taken: set
         connection.execute(insert(sightings), [*seen, *left])
 
 
+def _follow(connection: Connection, host: str, taken: list[str]) -> None:
+    """Captures that nobody has begun yet are made where their instance is now."""
+    c = captures.c
+    for some in chunks(taken):
+        waiting = update(captures).where(c.instance_id.in_(some), c.status == CaptureStatus.PENDING)
+        connection.execute(waiting.values(host=host, ordered_at=None))
+
+
 def _mark_missing(connection: Connection, missing: list[str], now: datetime) -> None:
     for some in chunks(missing):
         connection.execute(update(instances).where(instances.c.id.in_(some)).values(missing_since=now))
@@ -107,12 +117,9 @@ def _new(host: str, instance: Instance, now: datetime) -> dict[str, Any]:
 
 
 def _columns(instance: Instance) -> dict[str, Any]:
+    words: dict[str, str | None] = {name: getattr(instance, name) for name in _CUT}
     return {
-        "name": instance.name[:_LONGEST],
-        "project_id": instance.project_id,
-        "user_id": instance.user_id,
-        "flavor": instance.flavor and instance.flavor[:_LONGEST],
-        "base_image_id": instance.base_image_id,
+        **{name: word and word[:_LONGEST] for name, word in words.items()},
         "vm_state": instance.vm_state,
         "power_state": instance.power_state,
         "document": instance,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, delete, not_, select, update
 
 from stillframe import config
 from stillframe.controller import decisions
+from stillframe.controller.claims import Claims
 from stillframe.controller.database import Database
 from stillframe.controller.inventory import ask_again
 from stillframe.controller.paging import CHUNK, chunks
@@ -39,7 +41,7 @@ class Reconciled:
 
 
 class Reconciler:
-    """Runs every few seconds from one thread; several controllers may do so at once.
+    """Runs every few seconds from one thread; of several controllers, who begins a piece of it claims it.
 
     Waiting is measured with the monotonic clock from the moment this process first saw the thing unchanged, so
     neither a clock that jumps nor a controller that was down makes anything look lost.
@@ -55,6 +57,7 @@ class Reconciler:
         self._db = db
         self._settings = settings
         self._agents = agents
+        self._claims = Claims(db)
         self._silence = Watch(clock)
         self._absence = Watch(clock)
 
@@ -82,11 +85,14 @@ class Reconciler:
 
     def _end_captures(self, host: AnyRow, silence: float, now: datetime) -> list[str]:
         open_ = select(captures.c.id).where(captures.c.host == host.name, captures.c.status.in_(decisions.OPEN))
+        if self._settings.lost_host == "wait":
+            open_ = open_.where(captures.c.cancel.is_not(None))  # nobody is there to stop it
         ids = self._db.read(lambda connection: connection.scalars(open_.order_by(captures.c.id)).all())
         patient = silence < self._settings.host_timeout * PUBLISHING_PATIENCE
         ended: list[str] = []
-        for some in chunks(ids):
-            ended += self._db.write(_end_all_lost, some, host, patient=patient, now=now)
+        with self._claimed(f"host:{host.name}", needed=bool(ids)) as mine:
+            for some in chunks(ids if mine else ()):
+                ended += self._db.write(_end_all_lost, some, host, patient=patient, now=now)
         return ended
 
     def _remove_instances(self, now: datetime) -> tuple[str, ...]:
@@ -98,11 +104,12 @@ class Reconciler:
         absence = self._absence.unchanged((row.id, row.missing_since) for row in rows)
         over = [row for row in rows if absence[row.id] >= self._settings.gone_grace]
         gone: list[str] = []
-        for start in range(0, len(over), CHUNK):
-            told, removed = self._db.write(_remove_all, over[start : start + CHUNK], now)
-            gone += removed
-            for host in told:
-                self._agents.wake(host)
+        with self._claimed("gone", needed=bool(over)) as mine:
+            for start in range(0, len(over) if mine else 0, CHUNK):
+                told, removed = self._db.write(_remove_all, over[start : start + CHUNK], now)
+                gone += removed
+                for host in told:
+                    self._agents.wake(host)
         return tuple(gone)
 
     def _prune(self, now: datetime) -> int:
@@ -116,12 +123,24 @@ class Reconciler:
         )
         old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(counted))
         pruned = 0
-        for _ in range(_MOST_BATCHES):
-            some = self._db.write(_delete_some, old)
-            pruned += some
-            if some < CHUNK:
-                break
+        any_ = self._db.read(lambda connection: connection.scalar(old.limit(1)))
+        with self._claimed("prune", needed=any_ is not None) as mine:
+            for _ in range(_MOST_BATCHES if mine else 0):
+                some = self._db.write(_delete_some, old)
+                pruned += some
+                if some < CHUNK:
+                    self._claims.forget_old()
+                    break
         return pruned
+
+    @contextmanager
+    def _claimed(self, name: str, *, needed: bool) -> Iterator[bool]:
+        """Whether it is to be done, by us."""
+        if not needed:
+            yield False
+            return
+        with self._claims.held(name) as mine:
+            yield mine
 
 
 def _lose(connection: Connection, host: AnyRow) -> bool:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, not_, select, update
 
+from stillframe.controller.claims import Claims
 from stillframe.controller.database import Database
 from stillframe.controller.schema import AnyRow, captures
 from stillframe.model import CaptureStatus
@@ -27,6 +28,7 @@ class Rotation:
     def __init__(self, db: Database, shelf: Shelf) -> None:
         self._db = db
         self._shelf = shelf
+        self._claims = Claims(db)
 
     def run_once(self) -> tuple[str, ...]:
         """Rotates for every backup finished since the last run; ids of the deleted images.
@@ -37,12 +39,18 @@ class Rotation:
         c = captures.c
         due = select(captures).where(c.kind == "backup", not_(c.rotated)).order_by(c.created_at, c.id)
         backups = self._db.read(lambda connection: connection.execute(due).all())
-        return tuple(image for backup in backups for image in self._rotate(backup))
+        deleted: list[str] = []
+        for backup in backups:
+            with self._claims.held(_claim(backup)) as mine:
+                deleted += self._rotate(backup) if mine else ()
+        return tuple(deleted)
 
     def _rotate(self, backup: AnyRow) -> list[str]:
         existing = [row for row in self._finished(backup) if self._is_there(row)]
         deleted: list[str] = []
         for row in existing[backup.rotation :]:
+            if not self._claims.take(_claim(backup)):  # it lapsed while the store was slow: another does the rest
+                return deleted
             for image in row.images:
                 self._shelf.delete(image.id)
                 deleted.append(image.id)
@@ -73,3 +81,8 @@ class Rotation:
 
     def _note(self, row: AnyRow, **values: bool) -> None:
         self._db.write(Connection.execute, update(captures).where(captures.c.id == row.id).values(**values))
+
+
+def _claim(backup: AnyRow) -> str:
+    """One at a time for each instance: the rotations of two of its backups would delete the same images."""
+    return f"rotation:{backup.instance_id}"

@@ -39,6 +39,7 @@ class HostColumns(TypedColumns):
     sequence: Named[int] = Column(Integer)  # of the newest heartbeat of this run
     last_seen: Named[datetime] = Column(UtcTime)
     lost: Named[bool]
+    agent_id: Named[str | None] = Column(NAME)  # None: an older release's, which says none
     inventory_digest: Named[str | None] = Column(NAME)  # of what `instances` and `sightings` hold; None: ask again
 
 
@@ -91,6 +92,7 @@ class CaptureColumns(TypedColumns):
     agent_run: Named[str | None] = Column(NAME)  # that began it
     created_at: Named[datetime] = Column(UtcTime)
     updated_at: Named[datetime] = Column(UtcTime)
+    ordered_at: Named[datetime | None] = Column(UtcTime)  # its host was told of it; None: it waits for its turn
     started_at: Named[datetime | None] = Column(UtcTime)
     ended_at: Named[datetime | None] = Column(UtcTime)
     images: Named[tuple[ImageRequest, ...]] = Column(Document(tuple[ImageRequest, ...]))
@@ -98,6 +100,14 @@ class CaptureColumns(TypedColumns):
     report: Named[CaptureReport | None] = Column(Document(CaptureReport))  # the newest that counted
     cancel: Named[Fault | None] = Column(Document(Fault))  # why it shall stop
     fault: Named[Fault | None] = Column(Document(Fault))  # why it has ended
+
+
+class ClaimColumns(TypedColumns):
+    """A piece of work that one of several controllers does."""
+
+    name: Named[str] = Column(NAME, primary_key=True)
+    owner: Named[str] = Column(NAME)
+    until: Named[datetime] = Column(UtcTime)  # by the database's clock
 
 
 hosts = Table("hosts", metadata, HostColumns, **MARIADB)
@@ -123,5 +133,8 @@ captures = Table(
     Index(None, "status", "created_at", "id"),
     Index(None, "host", "status"),
     Index(None, "kind", "rotated"),
+    Index(None, "ended_at"),
+    Index(None, "host", "project_id", "ordered_at"),
     **MARIADB,
 )
+claims = Table("claims", metadata, ClaimColumns, **MARIADB)

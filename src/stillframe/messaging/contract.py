@@ -62,6 +62,7 @@ class HostReport:
     inventory_digest: str | None = None  # None: the hypervisor cannot be asked now, nothing is known
     inventory: tuple[Instance, ...] | None = None  # present when the controller does not know this digest
     sequence: int = 0  # counts this run's heartbeats from 1, so that a late one is known; 0: not counted
+    agent_id: str = ""  # the same in every run of this agent; empty: a release that had none
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,10 @@ class ControllerApi(Protocol):
     """What an agent may ask of the controller."""
 
     def heartbeat(self, report: HostReport) -> Orders:
-        """Takes note of the report and says what should be done. Bounded by the host's own size."""
+        """Takes note of the report and says what should be done. Bounded by the host's own size.
+
+        Raises HostTaken when another agent reports as this host.
+        """
 
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """Starts an attempt and ends any earlier one: the token that commit and reports need.

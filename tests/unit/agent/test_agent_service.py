@@ -80,6 +80,7 @@ def test_without_a_journal_nothing_begins_and_the_capture_says_why() -> None:
         controller=controller,
         options=OPTIONS,
         woken=threading.Event(),
+        agent_id="agent",
     )
     agent.start()
     until(lambda: controller.ends, 5, "the end of the capture")

@@ -55,7 +55,7 @@ def house(settings: config.Settings, empty_database: Path) -> Iterator[House]:
     store.prepare()
     checks = [Check("hypervisor"), Check("images")]
     deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, lambda: checks)
-    endpoint = ControllerEndpoint(db)
+    endpoint = ControllerEndpoint(db, settings.controller)
     made = House(deps, db, endpoint, store, checks, TestClient(application(deps)))
     made.report()
     yield made

@@ -125,7 +125,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     store = DirectoryStore(settings.images.directory)
     store.prepare()
     captures = Captures(db, InProcess())
-    made = Agent(ControllerEndpoint(db), captures, store)
+    made = Agent(ControllerEndpoint(db, settings.controller), captures, store)
     made.beat()
     monkeypatch.setattr(waiting, "Pace", lambda: Pace(sleep=made.act))
     monkeypatch.setenv("STILLFRAME_SOCKET", str(settings.api.socket))

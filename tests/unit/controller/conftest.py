@@ -14,12 +14,11 @@ import pytest
 from lab.mariadb import MariaDb
 from lab.postgres import Postgres
 from stillframe.config import Controller
-from stillframe.controller import schema
 from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.servers import Servers
-from tests.unit.controller.scene import Bells
+from tests.unit.controller.scene import OPTIONS, Bells, empty
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 _NUMBERS = itertools.count()
@@ -70,8 +69,7 @@ def url(kind: str, migrated: str, tmp_path: Path) -> Iterator[str]:
         return
     yield migrated
     db = Database(migrated)
-    for table in reversed(schema.metadata.sorted_tables):
-        db.write(lambda connection, table=table: connection.execute(table.delete()))  # type: ignore[misc]
+    db.write(empty)
     db.close()
 
 
@@ -84,7 +82,7 @@ def db(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def settings() -> Controller:
-    return Controller(host_timeout=60, gone_grace=60, keep_finished=90)
+    return OPTIONS
 
 
 @pytest.fixture
@@ -104,7 +102,7 @@ def servers(db: Database) -> Servers:
 
 @pytest.fixture
 def endpoint(db: Database, settings: Controller) -> ControllerEndpoint:
-    return ControllerEndpoint(db)
+    return ControllerEndpoint(db, settings)
 
 
 @contextmanager

@@ -6,10 +6,23 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
+from stillframe.config import Controller
+from stillframe.controller import schema
 from stillframe.controller.captures import CaptureRequest
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.messaging.contract import CaptureReport, HostReport, Orders
 from stillframe.model import Disk, Fault, ImageRequest, ImageResult, Instance, Layer, Phase, PowerState, VmState
+
+OPTIONS = Controller(
+    host_timeout=60,
+    gone_grace=60,
+    keep_finished=90,
+    lost_host="fail",
+    max_captures_per_host=32,
+    max_captures_per_project=0,
+)
 
 
 @dataclass
@@ -20,6 +33,12 @@ class Bells:
 
     def wake(self, host: str) -> None:
         self.rung.append(host)
+
+
+def empty(connection: Connection) -> None:
+    """Forgets everything."""
+    for table in reversed(schema.metadata.sorted_tables):
+        connection.execute(table.delete())
 
 
 def new_id() -> str:

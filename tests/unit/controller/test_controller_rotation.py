@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from sqlalchemy import update
 
+from lab.wait import until
 from stillframe.controller.captures import Captures
+from stillframe.controller.claims import Claims
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.rotation import Rotation
+from stillframe.controller.schema import claims
 from stillframe.errors import StoreUnusable
 from stillframe.model import Instance
 from tests.unit.controller.scene import ended, instance, inventory, request, told
@@ -124,3 +129,43 @@ def test_what_a_failure_interrupts_the_next_run_does(
         rotation.run_once()
     images.broken = False
     assert rotation.run_once() == (ids[0],)
+
+
+def test_what_another_controller_rotates_is_left_to_it_until_it_dies(
+    db: Database, rotation: Rotation, backup: Backup, images: Images, web: Instance
+) -> None:
+    ids = [backup.of(web, 1), backup.of(web, 1)]
+    dead = Claims(db, seconds=0.3)
+    assert dead.take(f"rotation:{web.id}")
+    assert rotation.run_once() == ()
+    assert images.ids == ids
+    assert until(rotation.run_once, 5, "the end of the claim") == (ids[0],)
+
+
+def test_a_controller_whose_claim_has_lapsed_deletes_nothing_more(
+    db: Database, rotation: Rotation, backup: Backup, images: Images, web: Instance
+) -> None:
+    ids = [backup.of(web, 5), backup.of(web, 5), backup.of(web, 1)]
+    slow = Slow(images, lambda: take_all(db))
+    assert Rotation(db, slow).run_once() == (ids[1],)
+    assert images.ids == [ids[0], ids[2]]
+
+
+def take_all(db: Database) -> None:
+    """As another controller does once a claim has lapsed."""
+    db.write(lambda connection: connection.execute(update(claims).values(owner="another")))
+
+
+@dataclass
+class Slow:
+    """A store that takes longer for a deletion than a claim holds."""
+
+    images: Images
+    meanwhile: Callable[[], None]
+
+    def exists(self, image_id: str) -> bool:
+        return self.images.exists(image_id)
+
+    def delete(self, image_id: str) -> None:
+        self.images.delete(image_id)
+        self.meanwhile()
