@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, controller, datapath, device, live, reflink, results, sparse
+from bench import api, controller, datapath, device, listing, live, reflink, results, sparse
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -29,6 +29,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     reflink.EXPERIMENT,
     api.EXPERIMENT,
     controller.EXPERIMENT,
+    listing.EXPERIMENT,
     datapath.EXPERIMENT,
 )
 
