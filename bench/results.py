@@ -67,8 +67,6 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "service-memory-mib": (Target("ours", 200),),
     "reflink-live-s": (Target("ours", 0.5), Target("other", 0.5)),
     "reflink-stopped-guest-ms": (Target("ours", 100),),
-    "api-captures-100k-ms": (Target("ratio", 2),),
-    "api-captures-100k-postgresql-ms": (Target("ratio", 2),),
     "controller-heartbeat-unchanged-ms": (Target("ours", 5),),
 }
 

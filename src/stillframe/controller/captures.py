@@ -175,8 +175,9 @@ def _take_task_state(connection: Connection, request: CaptureRequest) -> AnyRow:
 def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -> AnyRow:
     """The new capture's row."""
     accepted_at = now()
-    connection.execute(
-        insert(captures).values(
+    new = (
+        insert(captures)
+        .values(
             id=request.images[0].id,
             instance_id=instance.id,
             host=instance.host,
@@ -197,8 +198,9 @@ def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -
             images=request.images,
             wishes=request.wishes,
         )
+        .returning(captures)
     )
-    return _row(connection, request.images[0].id, None)
+    return connection.execute(new).one()
 
 
 def _row(connection: Connection, capture_id: str, project: str | None) -> AnyRow:
