@@ -7,11 +7,12 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 
 PACKAGES=(
     libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
-    python3-venv python3-libvirt python3-libnbd
+    python3-venv python3-libvirt python3-libnbd python3-rados python3-rbd
     busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
 )
-DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core)
-BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so)
+DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core
+    ceph-mon ceph-osd ceph-common qemu-block-extra)
+BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so rados.*.so rbd.*.so)
 
 dev=no clients=no
 for word in "$@"; do

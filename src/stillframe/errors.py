@@ -329,6 +329,68 @@ class HostTaken(StillframeError):
     )
 
 
+# -------------------------------------------------------------------------------------------------- Ceph clusters
+
+
+class CephUnreachable(StillframeError):
+    code, status = "ceph-unreachable", 503
+    sentence = "The Ceph cluster at {monitors} did not answer within {seconds:g} seconds."
+    hint = "Check that its monitors run and that this host reaches them."
+
+
+class CephRefused(StillframeError):
+    code, status = "ceph-refused", 403
+    sentence = "The Ceph cluster at {monitors} did not let in the user {user}."
+    hint = "Check the user's name and key (ceph auth get client.{user}), and that the monitors have a quorum."
+
+
+class CephForbidden(StillframeError):
+    """`may`: what the user was to do, as in "take snapshots"; `caps`: the OSD capability that would allow it."""
+
+    code, status = "ceph-forbidden", 403
+    sentence = "The Ceph user {user} may not {may} in pool {pool}."
+    hint = (
+        "Add it to what the user has (ceph auth get client.{user}):"
+        " ceph auth caps client.{user} mon 'profile rbd' osd '..., {caps} pool={pool}'"
+    )
+
+
+class CephFailed(StillframeError):
+    code, status = "ceph-failed", 500
+    sentence = "The Ceph cluster could not {what}."
+    hint = "The operator's part has its own words; `ceph health detail` may tell more."
+
+
+class CephFull(StillframeError):
+    code, status = "ceph-full", 507
+    sentence = "Pool {pool} of the Ceph cluster takes no more data: the cluster or the pool's quota is full."
+    hint = "Add room or raise the quota (ceph df, ceph osd pool get-quota {pool})."
+
+
+class PoolMissing(StillframeError):
+    code, status = "pool-missing", 409
+    sentence = "The Ceph cluster has no pool {pool}."
+    hint = "Create it (ceph osd pool create {pool}; rbd pool init {pool}), or name another one."
+
+
+class RbdMissing(StillframeError):
+    code, status = "rbd-missing", 409
+    sentence = "{what} is not there."
+    hint = "It may have been deleted meanwhile; look with rbd ls and rbd snap ls."
+
+
+class RbdNameTaken(StillframeError):
+    code, status = "rbd-name-taken", 409
+    sentence = "{what} is there already, and it is not this one."
+    hint = "Nothing was replaced. Look whose it is with rbd info."
+
+
+class RbdInUse(StillframeError):
+    code, status = "rbd-in-use", 409
+    sentence = "{what} cannot be removed: {reason}."
+    hint = "It goes once nobody uses it any more."
+
+
 # ----------------------------------------------------------------------------------------------------- the service
 
 
