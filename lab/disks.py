@@ -19,17 +19,27 @@ PARTITION = MIB  # where the filesystem of a disk with a partition table begins
 
 
 @dataclass(frozen=True, slots=True)
+class RbdPlace:
+    """How QEMU reaches the Ceph cluster of a disk."""
+
+    monitors: tuple[str, ...]  # host:port
+    user: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestDisk:
     """A disk as a domain gets it."""
 
-    path: Path
+    path: Path  # of a network disk: pool/image
     format: str
-    kind: str = "file"  # libvirt's disk type: file or block
+    kind: str = "file"  # libvirt's disk type: file, block or network
     target: str = "vda"
     error_policy: str | None = None
     read_only: bool = False
     serial: str | None = None
     cache: str = "none"  # as Nova and virt-manager set it where the filesystem has O_DIRECT
+    rbd: RbdPlace | None = None  # of a network disk
 
 
 def filesystem(path: Path, size: int, files: Files | None = None) -> Path:

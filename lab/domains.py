@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import escape, quoteattr
@@ -15,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import libvirt
 import libvirt_qemu
 
-from lab.disks import GuestDisk
+from lab.disks import GuestDisk, RbdPlace
 from lab.guest import COMMAND_LINE, GuestSystem, guest_system
 from lab.libvirtd import PrivateLibvirtd
 from lab.wait import until
@@ -82,15 +83,36 @@ def domain_xml(spec: GuestSpec, system: GuestSystem, serial_log: Path) -> str:
 
 
 def _disk(disk: GuestDisk) -> str:
-    source = "dev" if disk.kind == "block" else "file"
     policy = f" error_policy='{disk.error_policy}'" if disk.error_policy else ""
     return (
         f"<disk type='{disk.kind}' device='disk'>"
         f"<driver name='qemu' type='{disk.format}' cache='{disk.cache}' discard='unmap'{policy}/>"
-        f"<source {source}={quoteattr(str(disk.path))}/><target dev='{disk.target}' bus='virtio'/>"
+        f"{_source(disk)}<target dev='{disk.target}' bus='virtio'/>"
         f"{'<readonly/>' if disk.read_only else ''}"
         f"{f'<serial>{escape(disk.serial)}</serial>' if disk.serial else ''}</disk>"
     )
+
+
+def _source(disk: GuestDisk) -> str:
+    name = quoteattr(str(disk.path))
+    if disk.rbd is None:
+        return f"<source {'dev' if disk.kind == 'block' else 'file'}={name}/>"
+    hosts = "".join("<host name='{}' port='{}'/>".format(*monitor.split(":")) for monitor in disk.rbd.monitors)
+    auth = f"<auth username={quoteattr(disk.rbd.user)}><secret type='ceph' uuid='{secret_id(disk.rbd)}'/></auth>"
+    return f"<source protocol='rbd' name={name}>{hosts}{auth}</source>"
+
+
+def secret_id(place: RbdPlace) -> str:
+    """Under which libvirt keeps this user's key."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{place.user}:{place.key}"))
+
+
+def define_secret(connection: libvirt.virConnect, place: RbdPlace) -> None:
+    """Has libvirt keep the user's key; the same one again changes nothing."""
+    number = secret_id(place)
+    usage = f"<usage type='ceph'><name>{number}</name></usage>"
+    xml = f"<secret ephemeral='no' private='no'><uuid>{number}</uuid>{usage}</secret>"
+    connection.secretDefineXML(xml).setValue(base64.b64decode(place.key))
 
 
 def _nova(nova: NovaMetadata) -> str:
@@ -122,6 +144,7 @@ class Guest:
 
     def define(self) -> Guest:
         """Makes it a persistent domain, stopped."""
+        self._define_secrets()
         self.with_connection(lambda connection: connection.defineXML(self.xml))
         return self
 
@@ -132,8 +155,14 @@ class Guest:
 
     def start_transient(self) -> Guest:
         """Starts it without a persistent definition."""
+        self._define_secrets()
         self.with_connection(lambda connection: connection.createXML(self.xml, 0))
         return self
+
+    def _define_secrets(self) -> None:
+        for place in (disk.rbd for disk in self.spec.disks):
+            if place is not None:
+                self.with_connection(partial(define_secret, place=place))
 
     def booted(self, deadline: float = BOOT_DEADLINE) -> Guest:
         """Waits until the guest's init is through, and its agent answers where it has one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.ceph import CephCluster
 from lab.factory import Guests
 from lab.guest import GuestSystem, guest_system
 from lab.leaks import leaks
@@ -32,6 +33,25 @@ def libvirtd() -> Iterator[PrivateLibvirtd]:
     with PrivateLibvirtd(directory) as host:
         yield host
     shutil.rmtree(directory)
+
+
+def _cluster() -> Iterator[CephCluster]:
+    directory = Path(tempfile.mkdtemp(prefix="sfc-", dir="/var/tmp"))  # not in memory: OSDs are large
+    with CephCluster(directory / "c") as cluster:
+        yield cluster
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[CephCluster]:
+    """A Ceph cluster that the tests of this session share; tests that break one make their own."""
+    yield from _cluster()
+
+
+@pytest.fixture(scope="session")
+def other_ceph() -> Iterator[CephCluster]:
+    """Another one, with pools and users of the same names."""
+    yield from _cluster()
 
 
 @pytest.fixture
