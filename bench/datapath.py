@@ -97,11 +97,11 @@ class Bench:
         url = f"nbd+unix:///disk?socket={self.socket}"
         convert = ("qemu-img", "convert", "-f", "raw")
         return {
-            "ours-qcow2": lambda: self._ours(qcow2, digest=False),
-            "ours-qcow2-sha256": lambda: self._ours(qcow2, digest=True),
+            "ours-qcow2": lambda: self._ours(qcow2, digests=()),
+            "ours-qcow2-sha256": lambda: self._ours(qcow2, digests=("sha256",)),
             "qemu-img-qcow2": lambda: self._tool(*convert, "-O", "qcow2", "-t", "none", url, self._out),
             "qemu-img-qcow2-cached": lambda: self._tool(*convert, "-O", "qcow2", url, self._out),
-            "ours-raw": lambda: self._ours(raw, digest=False),
+            "ours-raw": lambda: self._ours(raw, digests=()),
             "qemu-img-raw": lambda: self._tool(*convert, "-O", "raw", "-t", "none", url, self._out),
             "nbdcopy-raw": lambda: self._tool("nbdcopy", "--flush", url, self._out),
             "sha256-alone": self._sha256,
@@ -112,11 +112,11 @@ class Bench:
         self._out.unlink(missing_ok=True)
         os.sync()
 
-    def _ours(self, layout_of: Callable[[AllocationMap], Layout], *, digest: bool) -> None:
+    def _ours(self, layout_of: Callable[[AllocationMap], Layout], *, digests: tuple[str, ...]) -> None:
         with NbdReader(self.socket, "disk") as reader:
             control = Control()
             layout = layout_of(map_of(reader, control.check))
-            copy(reader, layout, FileSink(self._out, layout.length), control, digest=digest)
+            copy(reader, layout, FileSink(self._out, layout.length), control, digests=digests)
 
     def _tool(self, *argv: str | Path) -> None:
         tool(*argv, timeout=600)

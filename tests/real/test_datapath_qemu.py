@@ -77,8 +77,8 @@ def test_any_disk_as_qcow2_is_sound_and_equal_to_qemu(size: int, ranges: list[tu
         disk, source, image = PatternReader(size, ranges), directory / "source", directory / "image"
         disk.save(source)
         layout = qcow2(map_of(disk, nothing))
-        made = copy(disk, layout, FileSink(image, layout.length), Control(), digest=True)
-        assert made.sha256 == sha256(image)
+        made = copy(disk, layout, FileSink(image, layout.length), Control(), digests=("sha256",))
+        assert made.digests["sha256"] == sha256(image)
         tool("qemu-img", "check", "-q", "-f", "qcow2", image)
         tool("qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", source, image)
     finally:
@@ -90,9 +90,9 @@ def test_a_chain_is_copied_through_nbd(tmp: Path, chain: Path, layout_of: type, 
     image = tmp / "image"
     with served(chain, "qcow2", tmp / "s"), NbdReader(tmp / "s", "disk") as reader:
         layout: Layout = layout_of(map_of(reader, nothing))
-        made = copy(reader, layout, FileSink(image, layout.length), Control(), digest=True)
+        made = copy(reader, layout, FileSink(image, layout.length), Control(), digests=("sha256",))
     assert made.data_bytes == MIB + 192 * 1024
-    assert made.sha256 == sha256(image)
+    assert made.digests["sha256"] == sha256(image)
     assert image.stat().st_blocks * 512 < 2 * MIB
     tool("qemu-img", "compare", "-q", "-f", "qcow2", "-F", format_, chain, image)
 
@@ -101,7 +101,7 @@ def test_a_written_qcow2_takes_writes(tmp: Path, chain: Path) -> None:
     image = tmp / "image"
     with served(chain, "qcow2", tmp / "s"), NbdReader(tmp / "s", "disk") as reader:
         layout = qcow2(map_of(reader, nothing))
-        copy(reader, layout, FileSink(image, layout.length), Control(), digest=False)
+        copy(reader, layout, FileSink(image, layout.length), Control(), digests=())
     tool("qemu-io", "-f", "qcow2", "-c", "write -q -P 7 512k 40M", image)
     tool("qemu-io", "-f", "qcow2", "-c", "read -q -P 1 0 512k", "-c", "read -q -P 7 512k 40M", image)
     tool("qemu-img", "check", "-q", "-f", "qcow2", image)
@@ -159,7 +159,7 @@ def test_a_cancel_ends_a_copy_from_a_server_that_hangs(tmp: Path, chain: Path) -
         threading.Timer(0.3, control.cancel, [CaptureCancelled()]).start()
         start = time.monotonic()
         with pytest.raises(CaptureCancelled):
-            copy(reader, layout, sink, control, digest=True)
+            copy(reader, layout, sink, control, digests=("sha256",))
         assert time.monotonic() - start < 0.3 + 0.3
         server.send_signal(signal.SIGCONT)
 
@@ -195,7 +195,7 @@ def test_a_full_store_is_told(tmp: Path, filesystem: str) -> None:
     with mounted(store, filesystem, 16 * MIB):
         layout = raw(map_of(disk, nothing))
         with pytest.raises(NoSpace) as caught:
-            copy(disk, layout, FileSink(store / "image", layout.length), Control(), digest=True)
+            copy(disk, layout, FileSink(store / "image", layout.length), Control(), digests=("sha256",))
     assert 8 * MIB <= caught.value.values["needed"] <= 24 * MIB
     assert caught.value.values["free"] < MIB
 
@@ -218,7 +218,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.monotonic()
 with NbdReader(Path({str(tmp / "s")!r}), "disk") as reader:
     layout = qcow2(map_of(reader, lambda: None))
-    copy(reader, layout, FileSink(Path({str(tmp / "image")!r}), layout.length), Control(), digest=True)
+    copy(reader, layout, FileSink(Path({str(tmp / "image")!r}), layout.length), Control(), digests=("sha256",))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.monotonic() - start)
 """
         kib, seconds = tool(sys.executable, "-c", program).split()

@@ -7,7 +7,7 @@ used again once the last of them is done with it. The first error, wherever it h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,21 +34,21 @@ class Copied:
 
     length: int  # of the image's file
     data_bytes: int  # read from the disk
-    sha256: str | None
+    digests: Mapping[str, str]  # algorithm -> hash of the file, holes included
 
 
-def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest: bool) -> Copied:
+def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digests: Collection[str]) -> Copied:
     """Write the image to the sink and finish it; on any failure abort it. The reader stays the caller's to close.
 
+    `digests`: the hashes to take on the way, as hashlib names them, each in a thread of its own.
     `control.meter` counts what is written, in the end `layout.length - layout.hole_bytes`; the caller announces it.
     Raises what reader or sink raise, what the control was cancelled with, or DeadlineExceeded when nothing moves.
     """
     flow = Flow(control)
     pool = Pool(BUFFERS, CHUNK)
-    hashing = Digest(flow.moved) if digest else None
+    hashing = {algorithm: Digest(flow.moved, algorithm) for algorithm in digests}
     drains = [Drain(sink, layout.length, pool, flow, control.meter.add)]
-    if hashing:
-        drains.append(Drain(hashing, layout.length, pool, flow, _uncounted))
+    drains += [Drain(each, layout.length, pool, flow, _uncounted) for each in hashing.values()]
     feed = _Feed(reader, layout, pool, flow)
     try:
         for chunk, slot in feed.chunks(len(drains)):
@@ -62,7 +62,7 @@ def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest
         _stop(drains)
     if flow.error is not None:
         raise flow.error
-    return Copied(layout.length, feed.data_bytes, hashing.hexdigest() if hashing else None)
+    return Copied(layout.length, feed.data_bytes, {name: each.hexdigest() for name, each in hashing.items()})
 
 
 class _Feed:

@@ -10,11 +10,11 @@ ZEROS: Final = memoryview(bytes(1 << 20))
 
 
 class Digest:
-    """sha256 of the whole stream, holes included."""
+    """The hash of the whole stream, holes included, by any algorithm that hashlib has."""
 
-    def __init__(self, progress: Callable[[], None]) -> None:
+    def __init__(self, progress: Callable[[], None], algorithm: str = "sha256") -> None:
         """`progress` is called after every MiB of zeros: it may raise to end a hole of terabytes."""
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
         self._progress = progress
 
     def write(self, offset: int, data: memoryview) -> None:  # noqa: ARG002  (a stream: its offsets have no gaps)

@@ -28,7 +28,7 @@ def copied(
     reader: PatternReader, sink: MemorySink, control: Control | None = None, **how: Any
 ) -> tuple[Layout, Copied]:
     layout = how.pop("layout_of", raw)(map_of(reader, nothing))
-    return layout, copy(reader, layout, sink, control or Control(), **{"digest": True, **how})
+    return layout, copy(reader, layout, sink, control or Control(), **{"digests": ("sha256",), **how})
 
 
 def no_drains() -> bool:
@@ -55,7 +55,7 @@ def test_the_sink_gets_the_file_and_the_hash_is_its(
     reader, sink, control = PatternReader(size, ranges), MemorySink(), Control()
     layout, result = copied(reader, sink, control, layout_of=layout_of)
     assert bytes(sink.stream) == file_of(layout, reader)
-    assert result.sha256 == hashlib.sha256(sink.stream).hexdigest()
+    assert result.digests["sha256"] == hashlib.sha256(sink.stream).hexdigest()
     assert result.length == layout.length
     assert sink.finished
     assert control.meter.progress().done == layout.length - layout.hole_bytes
@@ -63,9 +63,15 @@ def test_the_sink_gets_the_file_and_the_hash_is_its(
 
 
 def test_without_a_digest_there_is_none() -> None:
-    _, result = copied(PatternReader(10 * MIB, [(5, MIB)]), MemorySink(), digest=False)
-    assert result.sha256 is None
+    _, result = copied(PatternReader(10 * MIB, [(5, MIB)]), MemorySink(), digests=())
+    assert result.digests == {}
     assert result.data_bytes == MIB + CLUSTER  # whole clusters
+
+
+def test_several_hashes_are_taken_in_one_pass() -> None:
+    sink = MemorySink()
+    _, result = copied(PatternReader(10 * MIB, [(5, 3 * MIB)]), sink, digests=("md5", "sha512"))
+    assert result.digests == {name: hashlib.new(name, sink.stream).hexdigest() for name in ("md5", "sha512")}
 
 
 def test_memory_stays_bounded_when_the_sink_is_slow() -> None:

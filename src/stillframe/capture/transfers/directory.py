@@ -79,15 +79,16 @@ def _transferred(work: Work, mapped: _Mapped) -> ImageResult:
         work.timeline.step(f"transfer {wanted.disk.target}") as step,
     ):
         store.discard(image_id)  # of an attempt that was cut off
-        digest = layout.hole_bytes <= work.tools.options.hash_holes_limit
-        if not digest:
+        digests = ("sha256",) if layout.hole_bytes <= work.tools.options.hash_holes_limit else ()
+        if not digests:
             step.note(f"no sha256: the image has {layout.hole_bytes} bytes of holes")
         began = time.monotonic()
-        copied = copy(mapped.reader, layout, FileSink(store.part(image_id), layout.length), work.control, digest=digest)
+        sink = FileSink(store.part(image_id), layout.length)
+        copied = copy(mapped.reader, layout, sink, work.control, digests=digests)
         step.bytes = copied.data_bytes
         seconds = max(time.monotonic() - began, 1e-3)
         step.note(f"{copied.data_bytes / seconds / MIB:.0f} MiB/s as {wanted.disk_format}")
-    return ImageResult(image_id, wanted.disk_format, copied.length, wanted.disk.size, copied.sha256)
+    return ImageResult(image_id, wanted.disk_format, copied.length, wanted.disk.size, copied.digests.get("sha256"))
 
 
 @contextmanager
