@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import rbd
+
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
+from stillframe.disks.rbd.task import READ, Task
+from stillframe.errors import PoolMissing, RbdMissing
 
-TIMEOUT = 30.0  # seconds; milliseconds where nobody else holds the image's lock
+TIMEOUT = 60.0  # seconds; milliseconds usually, but a lock's owner that was killed is waited for for 30 s
 
 
 def create(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
     """Takes it; raises RbdNameTaken, RbdMissing, CephForbidden, DeadlineExceeded (it may then still come about)."""
-    raise NotImplementedError
+    Task(cluster, "take a snapshot", image, snap).on_image(timeout, lambda opened: opened.create_snap(snap))
 
 
 def remove(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
@@ -18,34 +22,77 @@ def remove(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIM
 
     With clones of format 2 it goes as soon as the last of them is flat; with those of format 1 raises RbdInUse.
     """
-    raise NotImplementedError
+    task = Task(cluster, "remove a snapshot", image, snap)
+    try:
+        task.on_image(timeout, lambda opened: drop(opened, snap))
+    except (RbdMissing, PoolMissing):
+        return
+
+
+def drop(opened: rbd.Image, snap: str) -> None:
+    """Unprotects and removes a snapshot of an open image; raises rbd.ImageNotFound, rbd.ImageBusy."""
+    if opened.is_protected_snap(snap):
+        opened.unprotect_snap(snap)
+    opened.remove_snap(snap)
 
 
 def exists(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> bool:
     """Whether image and snapshot are there."""
-    raise NotImplementedError
+    try:
+        return snap in names(cluster, image, timeout=timeout)
+    except (RbdMissing, PoolMissing):
+        return False
 
 
 def names(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> tuple[str, ...]:
     """Its snapshots, oldest first, without those that only wait in the trash for their clones; raises RbdMissing."""
-    raise NotImplementedError
+    task = Task(cluster, "list snapshots", image, caps=READ)
+    return task.on_image(timeout, named, read_only=True)
+
+
+def named(opened: rbd.Image) -> tuple[str, ...]:
+    """The snapshots of an open image that users have made, oldest first."""
+    user = rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+    return tuple(each["name"] for each in opened.list_snaps() if each["namespace"] == user)
 
 
 def protect(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
     """Makes it one that clones of format 1 can be made of, and that is not removed; nothing where it is so already."""
-    raise NotImplementedError
+
+    def work(opened: rbd.Image) -> None:
+        if not opened.is_protected_snap(snap):
+            opened.protect_snap(snap)
+
+    Task(cluster, "protect a snapshot", image, snap).on_image(timeout, work)
 
 
 def unprotect(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
     """Nothing happens where it is not protected, or gone; raises RbdInUse while there are clones of format 1."""
-    raise NotImplementedError
+
+    def work(opened: rbd.Image) -> None:
+        if opened.is_protected_snap(snap):
+            opened.unprotect_snap(snap)
+
+    try:
+        Task(cluster, "unprotect a snapshot", image, snap).on_image(timeout, work)
+    except (RbdMissing, PoolMissing):
+        return
 
 
 def protected(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> bool:
     """Raises RbdMissing."""
-    raise NotImplementedError
+    task = Task(cluster, "look at a snapshot", image, snap, caps=READ)
+    return task.on_image(timeout, lambda opened: bool(opened.is_protected_snap(snap)), read_only=True)
 
 
 def children(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> tuple[RbdImage, ...]:
     """The clones that still depend on it; none where it is gone."""
-    raise NotImplementedError
+
+    def work(opened: rbd.Image) -> tuple[RbdImage, ...]:
+        opened.set_snap(snap)
+        return tuple(cluster.image(each["pool"], each["image"]) for each in opened.list_children2())
+
+    try:
+        return Task(cluster, "list clones", image, snap, caps=READ).on_image(timeout, work, read_only=True)
+    except (RbdMissing, PoolMissing):
+        return ()
