@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, controller, datapath, device, listing, live, reflink, results, sparse
+from bench import api, ceph, controller, datapath, device, listing, live, reflink, results, sparse
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -27,6 +27,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     device.EXPERIMENT,
     sparse.EXPERIMENT,
     reflink.EXPERIMENT,
+    ceph.EXPERIMENT,
     api.EXPERIMENT,
     controller.EXPERIMENT,
     listing.EXPERIMENT,

@@ -74,10 +74,10 @@ class Bench:
     def make_disk(self) -> None:
         """Random data, so that nothing on the way can make it shorter."""
         half = self.data // 2 // MIB
-        _fill(self._base, half)
+        fill(self._base, half)
         os.truncate(self._base, 8 << 30)
         tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", self._base, "-F", "raw", self.disk)
-        _fill(self._out, half)
+        fill(self._out, half)
         tool("qemu-io", "-f", "qcow2", "-c", f"write -q -s {self._out} 5G {half}M", self.disk)
 
     @contextmanager
@@ -127,7 +127,7 @@ class Bench:
             hashing.update(block)
 
 
-def _fill(path: Path, mebibytes: int) -> None:
+def fill(path: Path, mebibytes: int) -> None:
     with path.open("wb") as file:
         for _ in range(mebibytes):
             file.write(random.randbytes(MIB))  # noqa: S311
