@@ -180,7 +180,7 @@ def test_an_osd_that_stops_ends_a_write_when_nothing_moves_any_more(tmp: Path) -
         with within(10), pytest.raises(DeadlineExceeded, match="Writing the image"):
             for number in range(1, 64):
                 sink.write(number * MIB, block)
-        with within(1):
+        with within(2):
             sink.abort()
         own.go_on("osd")
         until(lambda: not own.rbd("status", str(target)).count("watcher="), 30, "the end of the sink that was left")

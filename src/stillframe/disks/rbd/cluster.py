@@ -46,14 +46,15 @@ class Cluster:
         """An image of this cluster."""
         return RbdImage(self.fsid, pool, image)
 
-    def call(self, what: str, timeout: float, work: Work[T]) -> T:
+    def call(self, what: str, timeout: float, work: Work[T], undo: Work[object] | None = None) -> T:
         """What `work` returns for a connection of this cluster.
 
         Raises what `work` raises, CephUnreachable, or DeadlineExceeded ("`what` took longer than ..."): the work then
-        goes on behind its connection, which is never used again and shut down once it returns.
+        goes on behind its connection, which is never used again and shut down once it returns. What comes of it then is
+        undone by `undo`.
         """
         with self.line() as line:
-            return line.call(what, timeout, work)
+            return line.call(what, timeout, work, undo)
 
     @contextmanager
     def line(self) -> Iterator[Line]:

@@ -18,15 +18,20 @@ DEFAULT_PORTS = (3300, 6789)
 
 def refusal(endpoint: Endpoint, timeout: float, error: Exception) -> StillframeError:
     """The failure to connect, in words: whether any monitor still answers tells whom to look at."""
-    monitors = ", ".join(endpoint.monitors) or str(endpoint.conf)
-    words = str(error)
-    if isinstance(error, rados.PermissionDeniedError | rados.PermissionError) or _any_answers(endpoint):
-        return CephRefused(monitors=monitors, user=endpoint.user, operator=words)
-    return CephUnreachable(monitors=monitors, seconds=timeout, operator=words)
+    monitors = endpoint.monitors or _configured(endpoint)
+    where, words = ", ".join(monitors) or str(endpoint.conf), str(error)
+    if any(_answers(*address) for monitor in monitors for address in addresses(monitor)):
+        return CephRefused(monitors=where, user=endpoint.user, operator=words)
+    return CephUnreachable(monitors=where, seconds=timeout, operator=words)
 
 
-def _any_answers(endpoint: Endpoint) -> bool:
-    return any(_answers(*address) for monitor in endpoint.monitors for address in addresses(monitor))
+def _configured(endpoint: Endpoint) -> tuple[str, ...]:
+    """The monitors that the ceph.conf names; none where it cannot be read."""
+    try:
+        told: str = rados.Rados(rados_id=endpoint.user, conffile=str(endpoint.conf)).conf_get("mon_host")
+    except rados.Error:
+        return ()
+    return (told,) if "[" in told else tuple(told.replace(",", " ").split())
 
 
 def addresses(monitor: str) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ from stillframe.disks.rbd import extents, images, task
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.task import Task
-from stillframe.errors import DeadlineExceeded, StillframeError
+from stillframe.errors import DeadlineExceeded
 
 SLICE = 0.1  # seconds between two checks of whoever waits
 GRACE = 5.0  # seconds that a cancelled flatten has to end before its connection is given up
@@ -41,7 +41,7 @@ def flatten(cluster: Cluster, image: RbdImage, control: Control) -> None:
         ended = line.begin(work)
         try:
             _wait(ended, steps, control)
-        except StillframeError:
+        except BaseException:
             steps.stop.set()
             if not _settled(ended, GRACE):
                 line.abandon()
@@ -55,7 +55,7 @@ def _wait(ended: Future[None], steps: _Steps, control: Control) -> None:
     while not _settled(ended, SLICE):
         control.check()
         if time.monotonic() - steps.moved > control.stall:
-            raise DeadlineExceeded(what="Waiting for Ceph to flatten a clone", seconds=control.stall)
+            raise DeadlineExceeded(what="Flattening a clone", seconds=control.stall)
 
 
 def _settled(ended: Future[None], timeout: float) -> bool:

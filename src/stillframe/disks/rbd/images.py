@@ -28,13 +28,16 @@ class Parent:
 
 
 def create(cluster: Cluster, image: RbdImage, size: int, owner: str, *, timeout: float = TIMEOUT) -> None:
-    """A new empty image of `size` bytes; raises RbdNameTaken, PoolMissing, CephForbidden."""
+    """A new empty image of `size` bytes; raises RbdNameTaken, PoolMissing, CephForbidden, DeadlineExceeded.
+
+    One that comes about after its deadline is removed again.
+    """
 
     def work(ioctx: rados.Ioctx) -> None:
         rbd.RBD().create(ioctx, image.image, size, old_format=False)
         _mark(ioctx, image, owner)
 
-    Task(cluster, "create an image", image).run(timeout, work)
+    Task(cluster, "create an image", image).run(timeout, work, lambda ioctx: rbd.RBD().remove(ioctx, image.image))
 
 
 def clone(
@@ -65,10 +68,14 @@ def clone(
         finally:
             connection.conf_set(CLONE_FORMAT, before)
 
+    def undo(connection: rados.Rados) -> None:
+        with task.pool(connection, target.pool) as ioctx:
+            rbd.RBD().remove(ioctx, target.image)
+
     making = Task(cluster, "make a clone", target)
     try:
         with making.translated():
-            cluster.call(f"Waiting for Ceph to {making.what}", timeout, work)
+            cluster.call(making.waiting, timeout, work, undo)
     except CephForbidden as error:
         capabilities.check_writable(cluster, target.pool)
         raise Task(cluster, "make clones of snapshots", source).forbidden(error.fault.operator) from error

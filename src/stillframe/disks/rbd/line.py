@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import TypeVar
 
 import rados
@@ -32,31 +32,36 @@ class Line:
         # a daemon: what never returns must not keep the process from ending
         threading.Thread(target=self._run, name="ceph", daemon=True).start()
 
-    def call(self, what: str, timeout: float, work: Work[T]) -> T:
-        """What the work returns or raises; DeadlineExceeded abandons the line."""
+    def call(self, what: str, timeout: float, work: Work[T], undo: Work[object] | None = None) -> T:
+        """What the work returns or raises; DeadlineExceeded abandons the line.
+
+        Work that is done only after its deadline is undone by `undo`: nobody knows of it any more.
+        """
+        outcome = self.begin(work, undo)
         try:
-            return self.begin(work).result(timeout)
+            return outcome.result(timeout)
         except TimeoutError as error:
+            if not outcome.cancel():
+                return outcome.result()  # it came in the last moment
             self.abandon()
             raise DeadlineExceeded(what=what, seconds=timeout) from error
 
-    def begin(self, work: Work[T]) -> Future[T]:
-        """The work's outcome, which is there once all before it is done."""
-        future: Future[T] = Future()
+    def begin(self, work: Work[T], undo: Work[object] | None = None) -> Future[T]:
+        """The work's outcome, which is there once all before it is done; cancelled, it is undone or not begun."""
+        outcome: Future[T] = Future()
 
         def settle(connection: rados.Rados) -> None:
-            if self._failed is not None:
-                future.set_exception(self._failed)
-                return
             try:
-                result = work(connection)
-            except BaseException as error:  # noqa: BLE001  (raised by whoever waits for the outcome)
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+                if self._failed is not None:
+                    outcome.set_exception(self._failed)
+                elif not outcome.cancelled():
+                    _settle(outcome, connection, work)
+            except InvalidStateError:  # cancelled meanwhile
+                if undo is not None:
+                    _undo(undo, connection)
 
         self._inbox.put(settle)
-        return future
+        return outcome
 
     def abandon(self) -> None:
         """Nothing more is done on it; it is shut down once what it does has returned. Never waits."""
@@ -76,3 +81,21 @@ class Line:
         if connection is not None:
             connection.shutdown()
         LOG.debug("a connection to Ceph ended after %.1f s", time.monotonic() - began)
+
+
+def _settle(outcome: Future[T], connection: rados.Rados, work: Work[T]) -> None:
+    """Raises InvalidStateError where the work was done for nobody."""
+    try:
+        result = work(connection)
+    except BaseException as error:  # noqa: BLE001  (raised by whoever waits for the outcome)
+        if not outcome.cancelled():
+            outcome.set_exception(error)
+    else:
+        outcome.set_result(result)
+
+
+def _undo(undo: Work[object], connection: rados.Rados) -> None:
+    try:
+        undo(connection)
+    except Exception:
+        LOG.exception("what Ceph had done too late could not be undone")

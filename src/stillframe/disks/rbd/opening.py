@@ -3,68 +3,64 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Final
 
 import rados
 import rbd
 
 from stillframe.disks.rbd import task
-from stillframe.disks.rbd.task import Task
+from stillframe.disks.rbd.task import ImageWork, T, Task
 from stillframe.errors import DeadlineExceeded
 
 CLOSE = 2.0  # seconds; then it is closed in the background
 
 
 class Opening:
-    """The open image belongs to the line's thread; only requests that return at once are made from others."""
+    """Opened and closed by the line's thread, however late; others make only requests that return at once."""
+
+    image: rbd.Image
+    size: int  # bytes
 
     def __init__(self, purpose: Task, *, timeout: float, read_only: bool) -> None:
         """Open it within so many seconds; raises what the task does."""
         self._task = purpose
         self._read_only = read_only
+        self._held: list[rbd.Image | rados.Ioctx] = []
         self._line = purpose.cluster.take()
-        self._open = True
-        self._ioctx: rados.Ioctx | None = None
+        self._closed = False
         try:
             with purpose.translated():
-                self.image: Final[rbd.Image] = self._line.call(
-                    f"Waiting for Ceph to {purpose.what}", timeout, self._opened
-                )
+                self._line.begin(self._open).result(timeout)
+        except TimeoutError as error:
+            self.close(0)
+            raise DeadlineExceeded(what=purpose.waiting, seconds=timeout) from error
         except BaseException:
-            self._give_back()
+            self.close()
             raise
 
-    def begin(self, work: task.ImageWork[task.T]) -> Future[task.T]:
+    def begin(self, work: ImageWork[T]) -> Future[T]:
         """The outcome of something that may take long, done in the line's thread."""
         return self._line.begin(lambda _: work(self.image))
 
     def close(self, timeout: float = CLOSE) -> None:
         """Waits so long for what is in flight, then leaves it behind; never raises, and may be called again."""
-        if not self._open:
+        if self._closed:
             return
-        self._open = False
-        closing = self._line.begin(self._closed)
+        self._closed = True
+        closing = self._line.begin(self._let_go)
         try:
             closing.result(timeout)
-        except (TimeoutError, rados.Error, rbd.Error, DeadlineExceeded):
+        except (TimeoutError, rados.Error, rbd.Error):
             self._line.abandon()
-        self._give_back()
-
-    def _opened(self, connection: rados.Rados) -> rbd.Image:
-        pool = task.pool(connection, self._task.image.pool)
-        try:
-            image = rbd.Image(pool, self._task.image.image, snapshot=self._task.snap or None, read_only=self._read_only)
-        except BaseException:
-            pool.close()
-            raise
-        self._ioctx = pool
-        return image
-
-    def _closed(self, _: rados.Rados) -> None:
-        self.image.close()
-        if self._ioctx is not None:
-            self._ioctx.close()
-
-    def _give_back(self) -> None:
-        self._open = False
         self._task.cluster.give_back(self._line)
+
+    def _open(self, connection: rados.Rados) -> None:
+        ioctx = task.pool(connection, self._task.image.pool)
+        self._held.append(ioctx)
+        name, snap = self._task.image.image, self._task.snap or None
+        self.image = rbd.Image(ioctx, name, snapshot=snap, read_only=self._read_only)
+        self._held.append(self.image)
+        self.size = int(self.image.size())
+
+    def _let_go(self, _: rados.Rados) -> None:
+        while self._held:
+            self._held.pop().close()

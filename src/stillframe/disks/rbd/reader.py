@@ -34,11 +34,7 @@ class RbdReader:
         self._numbers = itertools.count()
         self._flying: dict[int, tuple[int, memoryview]] = {}
         self._answers: queue.SimpleQueue[tuple[int, bytes | None, int]] = queue.SimpleQueue()
-        try:
-            self._size = int(self._opening.begin(lambda opened: opened.size()).result(timeout))
-        except BaseException:
-            self.close()
-            raise
+        self._size: Final[int] = self._opening.size
 
     def __enter__(self) -> RbdReader:
         return self

@@ -18,6 +18,7 @@ from stillframe.errors import CephFull, DeadlineExceeded, StillframeError, Write
 AHEAD = 8  # requests in flight; librbd keeps a copy of each, so this bounds the memory
 ZEROS = bytes(1 << 20)
 SLICE = 0.1  # seconds
+ABORT = 1.0  # seconds for closing the image; then that goes on in the background
 
 
 class RbdSink:
@@ -36,7 +37,8 @@ class RbdSink:
     def write(self, offset: int, data: memoryview) -> None:
         """A block that is all zeros is not written."""
         self._position = offset + len(data)
-        if data == ZEROS[: len(data)]:
+        block = bytes(data)
+        if block == ZEROS[: len(block)]:
             return
         while self._flying >= AHEAD:
             self._take_answer()
@@ -45,7 +47,7 @@ class RbdSink:
             self._answers.put((offset, completion.get_return_value()))
 
         try:
-            self._image.aio_write(bytes(data), offset, written)
+            self._image.aio_write(block, offset, written)
         except rbd.Error as error:
             raise self._failed(offset, error.errno, str(error)) from error
         self._flying += 1
@@ -66,7 +68,7 @@ class RbdSink:
 
     def abort(self) -> None:
         """What is still in flight is left to a thread in the background."""
-        self._opening.close(0)
+        self._opening.close(ABORT)
 
     def _take_answer(self) -> None:
         deadline = time.monotonic() + self._stall

@@ -13,8 +13,9 @@ TIMEOUT = 60.0  # seconds; milliseconds usually, but a lock's owner that was kil
 
 
 def create(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
-    """Takes it; raises RbdNameTaken, RbdMissing, CephForbidden, DeadlineExceeded (it may then still come about)."""
-    Task(cluster, "take a snapshot", image, snap).on_image(timeout, lambda opened: opened.create_snap(snap))
+    """Takes it; raises RbdNameTaken, RbdMissing, CephForbidden, DeadlineExceeded (it is removed if it comes later)."""
+    task = Task(cluster, "take a snapshot", image, snap)
+    task.on_image(timeout, lambda opened: opened.create_snap(snap), lambda opened: opened.remove_snap(snap))
 
 
 def remove(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:

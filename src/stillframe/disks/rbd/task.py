@@ -12,6 +12,7 @@ import rados
 import rbd
 
 from stillframe.disks.rbd.cluster import OSD_TIMEOUT, Cluster
+from stillframe.disks.rbd.line import Work
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.errors import (
     CephFailed,
@@ -26,6 +27,7 @@ from stillframe.errors import (
 )
 
 T = TypeVar("T")
+PoolWork = Callable[[rados.Ioctx], T]
 ImageWork = Callable[[rbd.Image], T]
 
 WRITE = "profile rbd"
@@ -47,24 +49,35 @@ class Task:
         """The image or its snapshot, in words."""
         return f"Snapshot {self.image}@{self.snap}" if self.snap else f"Image {self.image}"
 
-    def run(self, timeout: float, work: Callable[[rados.Ioctx], T]) -> T:
+    @property
+    def waiting(self) -> str:
+        """What takes too long where it does, in words."""
+        return f"Waiting for Ceph to {self.what}"
+
+    def run(self, timeout: float, work: PoolWork[T], undo: PoolWork[object] | None = None) -> T:
         """What `work` returns for the image's pool; raises StillframeErrors only."""
-
-        def in_pool(connection: rados.Rados) -> T:
-            with pool(connection, self.image.pool) as ioctx:
-                return work(ioctx)
-
         with self.translated():
-            return self.cluster.call(f"Waiting for Ceph to {self.what}", timeout, in_pool)
+            return self.cluster.call(self.waiting, timeout, self._in_pool(work), undo and self._in_pool(undo))
 
-    def on_image(self, timeout: float, work: ImageWork[T], *, read_only: bool = False) -> T:
+    def on_image(
+        self, timeout: float, work: ImageWork[T], undo: ImageWork[object] | None = None, *, read_only: bool = False
+    ) -> T:
         """What `work` returns for the image, opened; raises StillframeErrors only."""
+        return self.run(timeout, self._opened(work, read_only), undo and self._opened(undo, read_only))
 
-        def with_image(ioctx: rados.Ioctx) -> T:
+    def _opened(self, work: ImageWork[T], read_only: bool) -> PoolWork[T]:
+        def on_it(ioctx: rados.Ioctx) -> T:
             with rbd.Image(ioctx, self.image.image, read_only=read_only) as opened:
                 return work(opened)
 
-        return self.run(timeout, with_image)
+        return on_it
+
+    def _in_pool(self, work: PoolWork[T]) -> Work[T]:
+        def in_it(connection: rados.Rados) -> T:
+            with pool(connection, self.image.pool) as ioctx:
+                return work(ioctx)
+
+        return in_it
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -89,9 +102,7 @@ class Task:
             case errno.ENOSPC | errno.EDQUOT:
                 return CephFull(pool=self.image.pool, operator=words)
             case errno.ETIMEDOUT:
-                return DeadlineExceeded(
-                    what=f"Waiting for Ceph to {self.what}", seconds=float(OSD_TIMEOUT), operator=words
-                )
+                return DeadlineExceeded(what=self.waiting, seconds=float(OSD_TIMEOUT), operator=words)
             case _:
                 return CephFailed(what=self.what, operator=words)
 
