@@ -19,12 +19,13 @@ from stillframe.datapath.digest import Digest
 from stillframe.datapath.drain import Drain
 from stillframe.datapath.flow import SLICE, Flow
 from stillframe.datapath.layout import Layout
+from stillframe.datapath.priority import yielding
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
-CHUNK = 1 << 20  # smaller costs more processor time, larger makes a guest's own write wait longer behind one of ours
-BUFFERS = 24
-AHEAD = 4  # chunks being read: more is hardly faster, and a guest's own write waits behind them all
+CHUNK = 1 << 19  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
+BUFFERS = 48
+AHEAD = 6  # chunks being read: more is hardly faster, and a guest's own write waits behind them all
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
 
@@ -44,6 +45,11 @@ def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest
     `control.meter` counts what is written, in the end `layout.length - layout.hole_bytes`; the caller announces it.
     Raises what reader or sink raise, what the control was cancelled with, or DeadlineExceeded when nothing moves.
     """
+    with yielding():  # threads that are made in here do as well
+        return _copy(reader, layout, sink, control, digests)
+
+
+def _copy(reader: Reader, layout: Layout, sink: Sink, control: Control, digests: Collection[str]) -> Copied:
     flow = Flow(control)
     pool = Pool(BUFFERS, CHUNK)
     hashing = {algorithm: Digest(flow.moved, algorithm) for algorithm in digests}
