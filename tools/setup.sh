@@ -10,7 +10,7 @@ PACKAGES=(
     python3-venv python3-libvirt python3-libnbd python3-rados python3-rbd
     busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
 )
-DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core
+DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core systemd
     ceph-mon ceph-osd ceph-common qemu-block-extra)
 BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so rados.*.so rbd.*.so)
 
@@ -60,6 +60,19 @@ install_postgres() { # without the server that Debian would make and start
     as_root rm $settings/stillframe.conf
 }
 
+install_rabbitmq() { # without the broker that Debian would start, now and at every boot
+    local policy=/usr/sbin/policy-rc.d made=no
+    [ ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || return 0
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod 755 $policy
+        made=yes
+    fi
+    install_packages rabbitmq-server
+    [ $made = no ] || as_root rm $policy
+    as_root systemctl disable --quiet rabbitmq-server.service epmd.socket 2>/dev/null || true # there may be no systemd
+}
+
 # environment DIR KEY PIP-ARGUMENTS...: pip in a virtual environment, unless it has been done with the same KEY.
 environment() {
     local directory=$1 key=$2 stamp=$1/.setup-$2
@@ -86,6 +99,7 @@ install_packages "${PACKAGES[@]}"
 if [ $dev = yes ]; then
     install_packages "${DEV_PACKAGES[@]}"
     install_postgres
+    install_rabbitmq
 fi
 libvirt_user
 mount_points
