@@ -50,14 +50,19 @@ def row_of(connection: Connection, capture_id: str) -> AnyRow | None:
 
 @failpoints.around("record.begin")
 def begin(connection: Connection, capture_id: str, host: str, agent_run: str, now: datetime) -> str | None:
-    """The token of a new attempt, which ends any earlier one; None when the capture may not be begun."""
+    """The token of a new attempt, which ends any earlier one; None when the capture may not be begun.
+
+    A run of the agent that asks again, since it got no answer, has the attempt that it began before.
+    """
     token = secrets.token_hex(16)
+    c = captures.c
     begun = _change(
         connection,
-        captures.c.id == capture_id,
-        captures.c.host == host,
-        captures.c.status.in_((CaptureStatus.PENDING, CaptureStatus.RUNNING)),
-        captures.c.cancel.is_(None),
+        c.id == capture_id,
+        c.host == host,
+        c.status.in_((CaptureStatus.PENDING, CaptureStatus.RUNNING)),
+        c.cancel.is_(None),
+        or_(c.agent_run.is_(None), c.agent_run != agent_run),
         status=CaptureStatus.RUNNING,
         attempt=captures.c.attempt + 1,
         token=token,
@@ -66,7 +71,10 @@ def begin(connection: Connection, capture_id: str, host: str, agent_run: str, no
         started_at=func.coalesce(captures.c.started_at, literal(now, UtcTime())),
         updated_at=now,
     )
-    return token if begun else None
+    row = row_of(connection, capture_id)
+    if row is None or not (begun or _is_begun_by(row, agent_run)):
+        return None
+    return str(row.token)
 
 
 @failpoints.around("record.commit")
@@ -157,6 +165,10 @@ def refusal(connection: Connection, capture_id: str, agent_run: str | None, now:
     if CaptureStatus(row.status).final:
         return f"the capture is {row.status}"
     return "it is being published" if row.status == CaptureStatus.PUBLISHING else "it is another attempt's or host's"
+
+
+def _is_begun_by(row: AnyRow, agent_run: str) -> bool:
+    return row.status == CaptureStatus.RUNNING and row.agent_run == agent_run and row.cancel is None
 
 
 def _given_up(row: AnyRow, report: CaptureReport) -> bool:

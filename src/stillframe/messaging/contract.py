@@ -75,7 +75,7 @@ class Orders:
 
 
 class ControllerApi(Protocol):
-    """What an agent may ask of the controller."""
+    """What an agent may ask of the controller. Where there is a broker between them, ControllerUnreachable too."""
 
     def heartbeat(self, report: HostReport) -> Orders:
         """Takes note of the report and says what should be done. Bounded by the host's own size.
@@ -86,6 +86,7 @@ class ControllerApi(Protocol):
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         """Starts an attempt and ends any earlier one: the token that commit and reports need.
 
+        Asked again by the same run of the agent, as when the answer was lost, it is the same attempt.
         Raises Superseded when the capture has ended, was cancelled, or is another host's.
         """
 

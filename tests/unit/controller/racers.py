@@ -40,7 +40,7 @@ def race(url: str, instance: Instance, number: int, rounds: int, start: Barrier,
             accepted = None
         start.wait(PATIENCE)
         (open_,) = (capture.id for capture in captures.list() if not capture.status.final)
-        token = endpoint.begin(open_, "one", "run-1")
+        token = endpoint.begin(open_, "one", f"run-{number}")
         start.wait(PATIENCE)
         committed = cancelled = False
         try:

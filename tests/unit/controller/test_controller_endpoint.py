@@ -57,6 +57,18 @@ def test_a_new_attempt_takes_everything_from_the_one_before(
     assert captures.get(id_, None).status is CaptureStatus.PUBLISHING
 
 
+def test_a_begin_that_is_asked_again_is_the_same_attempt_until_it_may_not_begin_any_more(
+    captures: Captures, endpoint: ControllerEndpoint, web: Instance
+) -> None:
+    id_ = captures.accept(request(web)).id
+    token = endpoint.begin(id_, "one", "run-1")
+    assert endpoint.begin(id_, "one", "run-1") == token
+    assert captures.get(id_, None).attempt == 1
+    captures.cancel(id_, None)
+    with pytest.raises(Superseded, match="to stop"):
+        endpoint.begin(id_, "one", "run-1")
+
+
 def test_a_commit_that_was_granted_stays_granted(
     captures: Captures, endpoint: ControllerEndpoint, web: Instance
 ) -> None:
