@@ -16,7 +16,8 @@ from oslo_config import cfg, types
 from stillframe.errors import ConfigInvalid
 
 MIB, GIB = 1 << 20, 1 << 30
-CONFIG_FILE = Path("/etc/stillframe/stillframe.conf")
+CONFIG_DIRECTORY = Path("/etc/stillframe")
+CONFIG_FILE = CONFIG_DIRECTORY / "stillframe.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,23 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class Messaging:
+    """[messaging]"""
+
+    transport_url: str | None
+    call_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """[notifications]"""
+
+    driver: str
+    format: str
+    transport_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All options; one field a group."""
 
@@ -115,7 +133,9 @@ class Settings:
     agent: Agent
     capture: Capture
     images: Images
-    oslo: cfg.ConfigOpts  # for oslo.policy, which reads its own group
+    messaging: Messaging
+    notifications: Notifications
+    oslo: cfg.ConfigOpts  # for oslo.policy and oslo.messaging, which read their own groups
 
 
 SERVICE: list[cfg.Opt] = [
@@ -272,6 +292,45 @@ IMAGES: list[cfg.Opt] = [
     cfg.StrOpt("directory", help="The directory of images. Default: STATE_DIR/images."),
 ]
 
+MESSAGING: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "transport_url",
+        secret=True,
+        help="Where RabbitMQ is: rabbit://USER:PASSWORD@HOST:PORT/VHOST, several hosts with commas between."
+        " For the services of a cloud; `stillframe up` needs none.",
+    ),
+    cfg.FloatOpt(
+        "call_timeout",
+        default=10,
+        min=0.5,
+        help="Seconds that an agent waits for a controller's answer before it asks again.",
+    ),
+]
+
+NOTIFICATIONS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "driver",
+        default="noop",
+        choices=[
+            ("noop", "nobody is told"),
+            ("log", "one line each in the log"),
+            ("messaging", "RabbitMQ, in Nova's format"),
+        ],
+        help="Who is told of the beginning and the end of each capture.",
+    ),
+    cfg.StrOpt(
+        "format",
+        default="both",
+        choices=[
+            ("versioned", "topic versioned_notifications"),
+            ("unversioned", "topic notifications"),
+            ("both", "both topics"),
+        ],
+        help="Which of Nova's two formats is sent over RabbitMQ.",
+    ),
+    cfg.StrOpt("transport_url", secret=True, help="RabbitMQ for notifications. Default: [messaging] transport_url."),
+]
+
 GROUPS: dict[str | None, list[cfg.Opt]] = {
     None: SERVICE,
     "api": API,
@@ -280,6 +339,8 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "agent": AGENT,
     "capture": CAPTURE,
     "images": IMAGES,
+    "messaging": MESSAGING,
+    "notifications": NOTIFICATIONS,
 }
 
 R = TypeVar("R")
@@ -288,6 +349,11 @@ R = TypeVar("R")
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
     """Entry point of oslo.config's sample generator."""
     return list(GROUPS.items())
+
+
+def files_of(program: str) -> list[Path]:
+    """The configuration files of a service, as far as they exist: everybody's, and after that its own."""
+    return [file for file in (CONFIG_FILE, CONFIG_DIRECTORY / f"{program}.conf") if file.exists()]
 
 
 def load(args: Sequence[str] = (), files: Sequence[Path] | None = None) -> Settings:
@@ -316,6 +382,8 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         agent=_section(Agent, conf.agent),
         capture=_section(Capture, conf.capture, scratch_dir=state / "scratch"),
         images=_section(Images, conf.images, directory=state / "images"),
+        messaging=_section(Messaging, conf.messaging),
+        notifications=_section(Notifications, conf.notifications, transport_url=conf.messaging.transport_url),
         oslo=conf,
     )
 

@@ -394,6 +394,12 @@ class RbdInUse(StillframeError):
 # ----------------------------------------------------------------------------------------------------- the service
 
 
+class ControllerUnreachable(StillframeError):
+    code, status = "controller-unreachable", 503
+    sentence = "No controller could be asked: {reason}."
+    hint = "Check RabbitMQ, [messaging] transport_url, and that a stillframe-controller runs."
+
+
 class ConfigInvalid(StillframeError):
     code, status = "config-invalid", 500
     sentence = "The configuration cannot be used: {reason}"

@@ -58,6 +58,7 @@ class AgentService:
         self._threads: dict[str, threading.Thread] = {}
         self._send_inventory = True
         self._beats = itertools.count(1)
+        self._told = ""  # why there is no heartbeat, as it was last logged
         self._thread = threading.Thread(target=self._beat_until_stopped, name="agent", daemon=True)
 
     def start(self) -> None:
@@ -97,8 +98,11 @@ class AgentService:
             last = self._stopping.is_set() and not self._busy()
             try:
                 self._beat()
+                self._told = ""
             except StillframeError as error:
-                LOG.warning("heartbeat: %s", error)
+                if str(error) != self._told:
+                    LOG.warning("heartbeat: %s", error)
+                self._told = str(error)
             except Exception:
                 LOG.exception("heartbeat")
             if last:

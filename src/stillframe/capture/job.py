@@ -22,6 +22,8 @@ from stillframe.capture.watch import watched
 from stillframe.capture.work import Work
 from stillframe.datapath.control import Control
 from stillframe.errors import (
+    ControllerUnreachable,
+    DatabaseUnusable,
     HypervisorUnavailable,
     InstantLost,
     ReadFailed,
@@ -38,6 +40,8 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 SETTLE_INTERVAL = 2.0  # seconds between two tries to give back what could not be given back
 CAUSE_SECONDS = 1.0  # that a failure to read may wait for its cause
+# What may be back soon; the last two may be told by a controller that is far from here.
+AWAY = (HypervisorUnavailable.code, ControllerUnreachable.code, DatabaseUnusable.code)
 
 # What holds the instant: all else that a killed agent held is given back before it goes on.
 OF_THE_HOLD = (BackupJob, OwnFile, SocketDirectory)
@@ -146,7 +150,7 @@ class Job:
         try:
             if self._kept.results:
                 return self._asked_again(self._kept), None
-            self._attempt = self._controller.begin(self.capture_id, *self._identity)
+            self._attempt = self._patiently(lambda: self._controller.begin(self.capture_id, *self._identity))
             return self._capture(), None
         except StillframeError as error:
             return (), error.fault
@@ -178,7 +182,7 @@ class Job:
         assert kept.hold is not None  # noqa: S101
         with self._timeline.step("resume") as step:
             step.note("the agent was restarted when all bytes were there")
-            self._controller.commit(self.capture_id, kept.attempt)
+            self._patiently(lambda: self._controller.commit(self.capture_id, kept.attempt))
         self._publish(self._work(kept.subject), kept.hold, kept.results)
         return kept.results
 
@@ -277,7 +281,7 @@ class Job:
             self._control.check()
             self._patiently(lambda: source.check(work, hold))
             self._keep(replace(self._kept, results=results, steps=self._timeline.steps()))
-            self._controller.commit(self.capture_id, self._attempt)
+            self._patiently(lambda: self._controller.commit(self.capture_id, self._attempt))
 
     # ------------------------------------------------------------------------------------------- keeping track
 
@@ -291,13 +295,13 @@ class Job:
         self._changed()
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """The answer, which must be had: a libvirt that is away is waited for; QEMU serves on meanwhile."""
+        """The answer, which must be had: libvirt, controllers or a database that are away are waited for."""
         deadline = time.monotonic() + self._tools.options.step_deadline
         while True:
             try:
                 return ask()
-            except HypervisorUnavailable:
-                if time.monotonic() >= deadline:
+            except StillframeError as error:
+                if error.fault.code not in AWAY or time.monotonic() >= deadline:
                     raise
                 self._control.sleep(0.2)
 

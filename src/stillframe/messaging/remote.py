@@ -1,0 +1,93 @@
+"""The controller's calls over RabbitMQ: any controller may answer an agent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stillframe import records
+from stillframe.messaging import wire
+from stillframe.messaging.bus import EXCHANGE, Bus, Target
+from stillframe.messaging.contract import ControllerApi, HostReport, Orders
+
+TOPIC = "stillframe-controller"
+PING_SECONDS = 5.0
+
+
+class RemoteController:
+    """ControllerApi for an agent. Every call may also raise ControllerUnreachable; asking again does no harm."""
+
+    def __init__(self, bus: Bus, timeout: float) -> None:
+        """`timeout` in seconds, for each call."""
+        self._bus = bus
+        self._timeout = timeout
+
+    def heartbeat(self, report: HostReport) -> Orders:
+        """See ControllerApi."""
+        return records.load(Orders, self._call("heartbeat", "1.0", report=records.dump(report)))
+
+    def begin(self, capture_id: str, host: str, agent_run: str) -> str:
+        """See ControllerApi."""
+        return str(self._call("begin", "1.0", capture_id=capture_id, host=host, agent_run=agent_run))
+
+    def commit(self, capture_id: str, attempt: str) -> None:
+        """See ControllerApi."""
+        self._call("commit", "1.0", capture_id=capture_id, attempt=attempt)
+
+    def _call(self, method: str, since: str, **arguments: Any) -> Any:
+        target = Target(exchange=EXCHANGE, topic=TOPIC, version=since)
+        return wire.value(self._bus.call(target, method, arguments, self._timeout))
+
+
+class _Endpoint:
+    """What oslo.messaging finds the calls on."""
+
+    target = Target(version=wire.VERSION)
+
+    def __init__(self, controller: ControllerApi) -> None:
+        self._controller = controller
+
+    def heartbeat(self, _context: object, report: dict[str, Any]) -> wire.Answer:
+        return wire.answered(lambda: records.dump(self._controller.heartbeat(records.load(HostReport, report))))
+
+    def begin(self, _context: object, capture_id: str, host: str, agent_run: str) -> wire.Answer:
+        return wire.answered(lambda: self._controller.begin(capture_id, host, agent_run))
+
+    def commit(self, _context: object, capture_id: str, attempt: str) -> wire.Answer:
+        return wire.answered(lambda: self._controller.commit(capture_id, attempt))
+
+    def ping(self, _context: object) -> wire.Answer:
+        return wire.answered(lambda: None)
+
+
+def serve(bus: Bus, controller: ControllerApi, name: str) -> Callable[[], None]:
+    """Answers agents, side by side with all other controllers; what it returns ends it. `name` is this one's own."""
+    return bus.serve(Target(exchange=EXCHANGE, topic=TOPIC, server=name), _Endpoint(controller))
+
+
+class Hearing:
+    """Whether a controller hears itself over RabbitMQ, and a clock that goes on only while it does.
+
+    So no host counts as silent for a broker that was away.
+    """
+
+    def __init__(self, bus: Bus, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`name` as it was given to `serve`."""
+        self._bus = bus
+        self._target = Target(exchange=EXCHANGE, topic=TOPIC, server=name, version="1.0")
+        self._clock = clock
+        self._heard_at: float | None = None
+        self._heard = 0.0
+
+    def clock(self) -> float:
+        """Seconds between checks that both succeeded."""
+        return self._heard
+
+    def check(self) -> None:
+        """Asks itself; raises ControllerUnreachable when that is not heard. For one thread."""
+        before, self._heard_at = self._heard_at, None
+        self._bus.call(self._target, "ping", {}, PING_SECONDS)
+        self._heard_at = self._clock()
+        if before is not None:
+            self._heard += self._heard_at - before
