@@ -18,10 +18,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
 from stillframe import failpoints
+from stillframe.controller import outbox
 from stillframe.controller.columns import UtcTime
 from stillframe.controller.schema import AnyRow, captures, instances
 from stillframe.errors import CaptureCancelled, PublicationUnknown
 from stillframe.messaging.contract import CaptureReport
+from stillframe.messaging.notices import Event
 from stillframe.model import CaptureStatus, Fault, Phase, TaskState
 
 OPEN = (CaptureStatus.PENDING, CaptureStatus.RUNNING, CaptureStatus.PUBLISHING)
@@ -74,6 +76,8 @@ def begin(connection: Connection, capture_id: str, host: str, agent_run: str, no
     row = row_of(connection, capture_id)
     if row is None or not (begun or _is_begun_by(row, agent_run)):
         return None
+    if begun and row.attempt == 1:
+        outbox.put(connection, Event.START, row, now)
     return str(row.token)
 
 
@@ -109,7 +113,7 @@ def cancel(connection: Connection, capture_id: str, why: Fault, now: datetime) -
         cancel=why,
     )
     if ended:
-        _release(connection, capture_id, now)
+        _conclude(connection, capture_id, now)
         return True
     return _change(
         connection,
@@ -194,8 +198,16 @@ def _ending(why: Fault, now: datetime) -> dict[str, Any]:
 def _end(connection: Connection, row: AnyRow, now: datetime, **values: Any) -> bool:
     ended = _change(connection, *_unchanged(row), **values)
     if ended:
-        _release(connection, row.id, now)
+        _conclude(connection, row.id, now)
     return ended
+
+
+def _conclude(connection: Connection, capture_id: str, now: datetime) -> None:
+    """What follows from an end, whatever it is: the instance is free, and it is told."""
+    _release(connection, capture_id, now)
+    row = row_of(connection, capture_id)
+    if row is not None:
+        outbox.put(connection, Event.ERROR if row.fault else Event.END, row, now, row.fault)
 
 
 def _with_instant(report: CaptureReport, before: CaptureReport | None) -> CaptureReport:

@@ -9,6 +9,7 @@ from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Named, Row,
 
 from stillframe.controller.columns import Document, UtcTime
 from stillframe.messaging.contract import CaptureReport
+from stillframe.messaging.notices import Notice
 from stillframe.model import Fault, ImageRequest, Instance, Wishes
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -110,6 +111,13 @@ class ClaimColumns(TypedColumns):
     until: Named[datetime] = Column(UtcTime)  # by the database's clock
 
 
+class NoticeColumns(TypedColumns):
+    """One row an event of a capture that is still to be told."""
+
+    id: Named[int] = Column(Integer, primary_key=True)  # in the order they happened
+    document: Named[Notice] = Column(Document(Notice))
+
+
 hosts = Table("hosts", metadata, HostColumns, **MARIADB)
 instances = Table(
     "instances",
@@ -122,6 +130,7 @@ instances = Table(
     Index(None, "capture_id"),
     **MARIADB,
 )
+notices = Table("notices", metadata, NoticeColumns, **MARIADB)
 sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"), **MARIADB)
 captures = Table(
     "captures",
