@@ -15,7 +15,7 @@ from stillframe import config, errors
 from stillframe.api import routes
 from stillframe.api.deps import Deps
 from stillframe.api.policy import Policy
-from stillframe.cli import main
+from stillframe.cli import daemons, main
 from stillframe.cli.exits import MEANINGS
 from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
@@ -64,7 +64,13 @@ def _commands() -> Iterator[str]:
         module, _, kind = target.partition(":")
         command = getattr(importlib.import_module(f"stillframe.cli.{module}"), kind)
         parser: argparse.ArgumentParser = command(None, None).get_parser(f"stillframe {name}")
-        yield f"## stillframe {name}\n\n```text\n{parser.format_help().rstrip()}\n```\n"
+        yield _help(f"stillframe {name}", parser)
+    for service in daemons.WHAT:
+        yield _help(f"stillframe-{service}", daemons.parser(service))
+
+
+def _help(command: str, parser: argparse.ArgumentParser) -> str:
+    return f"## {command}\n\n```text\n{parser.format_help().rstrip()}\n```\n"
 
 
 def _errors() -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import logging
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -15,8 +14,6 @@ from stillframe.cli.base import Guarded
 from stillframe.errors import BadRequest
 
 WIDTH = 100
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-CHATTY = ("alembic", "sqlalchemy", "stevedore")  # libraries whose progress is nobody's business
 
 
 class Up(Guarded, Command):
@@ -39,17 +36,11 @@ class Up(Guarded, Command):
         """The service's own exit code."""
         from stillframe import config  # noqa: PLC0415  (the whole service)
         from stillframe.onehost import run  # noqa: PLC0415
+        from stillframe.services.process import log_to_stderr  # noqa: PLC0415
 
         settings = config.load(files=parsed_args.files)
         log_to_stderr(settings.service.log_level)
         return run(settings)
-
-
-def log_to_stderr(level: str) -> None:
-    """One line a record; systemd's journal and the like do the rest. Replaces what -v has set up."""
-    logging.basicConfig(level=level, format=LOG_FORMAT, force=True)
-    for library in CHATTY:
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class ConfigSample(Guarded, Command):

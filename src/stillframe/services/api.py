@@ -1,0 +1,31 @@
+"""stillframe-api: checks and records what is wanted. Any number of them, over one database."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from stillframe.api.app import App
+from stillframe.api.server import serve
+from stillframe.config import Settings
+from stillframe.images.directory import DirectoryStore
+from stillframe.messaging.bells import Bells
+from stillframe.messaging.bus import Bus
+from stillframe.services import apiside, control
+
+
+def start(settings: Settings, stack: ExitStack) -> None:
+    """Serves by itself, at the addresses of [api]."""
+    settings.service.state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    stack.enter_context(serve(compose(settings, stack), settings.api))
+
+
+def compose(settings: Settings, stack: ExitStack) -> App:
+    """The WSGI application."""
+    bus = Bus(settings.messaging.transport_url, settings.oslo)
+    stack.callback(bus.close)
+    db = control.shared_database(settings, stack)
+    store = DirectoryStore(settings.images.directory)
+    store.prepare()
+    bells = Bells(bus)
+    stack.callback(bells.close)
+    return apiside.application_over(settings, db, bells, store, lambda: apiside.health(db, store))

@@ -1,0 +1,72 @@
+"""The parts of a controller: the database, what ends without anybody asking, who is told of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from stillframe.config import Settings
+from stillframe.controller.database import Database
+from stillframe.controller.outbox import Outbox
+from stillframe.controller.reconcile import Reconciler
+from stillframe.controller.rotation import Rotation
+from stillframe.errors import ConfigInvalid, ImageNotFound
+from stillframe.images.directory import DirectoryStore
+from stillframe.messaging.notices import Logged, Notifier, Silent
+from stillframe.model import now
+from stillframe.services import process
+
+TELL = 1.0  # seconds until an event of a capture is told
+RECONCILE = 5.0  # seconds between two looks at what ends without anybody asking
+
+
+def database(settings: Settings, stack: ExitStack) -> Database:
+    """The database, brought to this release's schema."""
+    db = Database(settings.database.connection)
+    stack.callback(db.close)
+    db.upgrade()
+    return db
+
+
+def shared_database(settings: Settings, stack: ExitStack) -> Database:
+    """The database of all apis and controllers; the default is one of this service alone: raises ConfigInvalid."""
+    if settings.oslo.database.connection is None:
+        raise ConfigInvalid(reason="[database] connection is not set, and apis and controllers need the same one")
+    return database(settings, stack)
+
+
+def begin_chores(stack: ExitStack, reconciler: Reconciler, rotation: Rotation, outbox: Outbox) -> None:
+    """What a controller does every few seconds; one that is held up holds up no other."""
+    process.every(stack, RECONCILE, "reconcile", lambda: reconciler.run_once(now()))
+    process.every(stack, RECONCILE, "rotation", rotation.run_once)
+    process.every(stack, TELL, "notifications", outbox.run_once)
+
+
+def notifier(settings: Settings, stack: ExitStack) -> Notifier:
+    """Who tells of captures, by [notifications] driver."""
+    if settings.notifications.driver == "noop":
+        return Silent()
+    if settings.notifications.driver == "log":
+        return Logged()
+    from stillframe.messaging.notifying import Notifying  # noqa: PLC0415 - half a second and 30 MiB of libraries
+
+    made = Notifying(settings.notifications, settings.oslo)
+    stack.callback(made.close)
+    return made
+
+
+class DirectoryShelf:
+    """The directory store as rotation sees it."""
+
+    def __init__(self, store: DirectoryStore) -> None:
+        self._store = store
+
+    def exists(self, image_id: str) -> bool:
+        try:
+            self._store.get(image_id)
+        except ImageNotFound:
+            return False
+        return True
+
+    def delete(self, image_id: str) -> None:
+        if self.exists(image_id):
+            self._store.delete(image_id)

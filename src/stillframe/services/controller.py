@@ -1,0 +1,35 @@
+"""stillframe-controller: answers agents, and ends what nobody wants any more. Any number of them, over one database."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from uuid import uuid4
+
+from stillframe.config import Settings
+from stillframe.controller.endpoint import ControllerEndpoint
+from stillframe.controller.outbox import Outbox
+from stillframe.controller.reconcile import Reconciler
+from stillframe.controller.rotation import Rotation
+from stillframe.images.directory import DirectoryStore
+from stillframe.messaging import remote
+from stillframe.messaging.bells import Bells
+from stillframe.messaging.bus import Bus
+from stillframe.services import control, process
+
+
+def start(settings: Settings, stack: ExitStack) -> None:
+    """Starts the parts in order; the stack ends them in reverse."""
+    bus = Bus(settings.messaging.transport_url, settings.oslo)
+    stack.callback(bus.close)
+    db = control.shared_database(settings, stack)
+    store = DirectoryStore(settings.images.directory)
+    store.prepare()
+    bells = Bells(bus)
+    stack.callback(bells.close)
+    name = f"{settings.service.host}-{uuid4()}"
+    stack.callback(remote.serve(bus, ControllerEndpoint(db, settings.controller), name))
+    hearing = remote.Hearing(bus, name)
+    reconciler = Reconciler(db, settings.controller, bells, clock=hearing.clock)
+    outbox = Outbox(db, control.notifier(settings, stack))
+    process.every(stack, control.RECONCILE, "hearing", hearing.check)
+    control.begin_chores(stack, reconciler, Rotation(db, control.DirectoryShelf(store)), outbox)

@@ -1,0 +1,82 @@
+"""The parts of a hypervisor's host: libvirt, guard, images, journal, agent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from stillframe.agent.guardlink import GuardLink
+from stillframe.agent.identity import identity
+from stillframe.agent.journal import Journal
+from stillframe.agent.service import AgentService
+from stillframe.capture.stillness import Stillness
+from stillframe.capture.tools import Tools
+from stillframe.config import Settings
+from stillframe.errors import HypervisorUnavailable
+from stillframe.hypervisor.connection import Connection
+from stillframe.images.directory import DirectoryStore
+from stillframe.messaging.contract import ControllerApi
+
+LOG = logging.getLogger(__name__)
+
+
+def tools(settings: Settings, stack: ExitStack) -> Tools:
+    """What captures work with here; a libvirt that is away is tried again until it answers."""
+    _make_directories(settings)
+    images = store(settings)
+    connection = Connection(settings.agent.libvirt_uri)
+    stack.callback(connection.close)
+    try:
+        connection.open()
+    except HypervisorUnavailable as error:
+        LOG.warning("%s It is tried again until it answers.", error)
+    guard = GuardLink(settings.service.state_dir, settings.agent.libvirt_uri, settings.agent.guard_grace)
+    guard.start()
+    stack.callback(guard.close)
+    return Tools(connection, guard, images, settings.capture, Stillness(), _run_dir(settings))
+
+
+def store(settings: Settings) -> DirectoryStore:
+    """The image directory, made and tidied."""
+    images = DirectoryStore(settings.images.directory)
+    images.prepare()
+    images.tidy()
+    for half in images.halves():
+        LOG.warning("in the image directory, %s is no published image: %s", half.name, half.reason)
+    return images
+
+
+def agent(
+    settings: Settings, stack: ExitStack, tools: Tools, controller: ControllerApi, bell: threading.Event
+) -> AgentService:
+    """An agent with its journal, not started yet."""
+    journal = Journal(settings.service.state_dir / "journal.sqlite")
+    stack.callback(journal.close)
+    return AgentService(
+        settings.service.host,
+        tools=tools,
+        journal=journal,
+        controller=controller,
+        options=settings.agent,
+        woken=bell,
+        agent_id=identity(settings.service.state_dir),
+    )
+
+
+def begin(settings: Settings, stack: ExitStack, agent: AgentService) -> None:
+    """Starts the agent; the stack stops it within the stop deadline."""
+    agent.start()
+    stack.callback(lambda: agent.stop(time.monotonic() + settings.service.stop_deadline))
+
+
+def _make_directories(settings: Settings) -> None:
+    """QEMU's user must reach scratch and sockets by their full names, and list nothing."""
+    settings.capture.scratch_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _run_dir(settings).mkdir(mode=0o711, exist_ok=True)
+
+
+def _run_dir(settings: Settings) -> Path:
+    return settings.service.state_dir / "run"
