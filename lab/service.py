@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +41,7 @@ class Service:
     `options` are added to the configuration: {"capture": {"scratch_cap": 1 << 20}}; "DEFAULT" is a group too.
     """
 
-    def __init__(self, directory: Path, host: PrivateLibvirtd, options: Options | None = None) -> None:
+    def __init__(self, directory: Path, host: PrivateLibvirtd | None, options: Options | None = None) -> None:
         self.directory = directory
         self.state = directory / "state"
         self.images = self.state / "images"
@@ -53,11 +53,11 @@ class Service:
         directory.mkdir(parents=True, exist_ok=True)
         self.configure(host, options or {})
 
-    def configure(self, host: PrivateLibvirtd, options: Options) -> None:
+    def configure(self, host: PrivateLibvirtd | None, options: Options) -> None:
         """Writes the configuration file, for the next start."""
         groups: dict[str, dict[str, object]] = {
             "DEFAULT": {"state_dir": self.state, "host": "lab", "log_level": "DEBUG"},
-            "agent": {"libvirt_uri": host.uri, "heartbeat": 1},
+            "agent": {"heartbeat": 1} | ({"libvirt_uri": host.uri} if host else {}),
         }
         for group, values in options.items():
             groups.setdefault(group, {}).update(values)
@@ -105,14 +105,22 @@ class Service:
         """Starts it and does not wait; it is told to end when the thread that called this ends."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", STILLFRAME, "up", "--config-file", self.config_file],
+                ["setpriv", "--pdeathsig", "TERM", *self.command(), "--config-file", self.config_file],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True,
             )  # fmt: skip
         return self._process
 
+    def command(self) -> Sequence[str | Path]:
+        """What is run."""
+        return STILLFRAME, "up"
+
     def _ready(self) -> bool:
         if not self.running:
             raise RuntimeError(f"the service ended while it started:\n{self.log()[-4000:]}")
+        return self.answers()
+
+    def answers(self) -> bool:
+        """Whether it can do its work by now."""
         try:
             return self.get("/healthcheck").status == 200
         except OSError:

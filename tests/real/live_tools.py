@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -162,6 +163,18 @@ def kept(service: Service) -> list[str]:
     with closing(sqlite3.connect(f"file:{service.state}/journal.sqlite?mode=ro", uri=True)) as journal:
         found = [f"capture {row[0]}" for row in journal.execute("SELECT id FROM captures")]
         return found + [f"lease {row}" for row in journal.execute("SELECT capture_id, kind, reference FROM leases")]
+
+
+def in_journal(service: Service, column: str) -> dict[str, Any]:
+    """What the agent's journal says of the only capture."""
+    with closing(sqlite3.connect(f"file:{service.state}/journal.sqlite?mode=ro", uri=True)) as journal:
+        row = journal.execute(f"SELECT {column} FROM captures").fetchone()  # noqa: S608 - a name from here
+    return json.loads(row[0]) if row and row[0] else {}
+
+
+def asked_for_commit(service: Service) -> bool:
+    """Whether all bytes of the only capture are there, and the agent wants to know whether it may publish."""
+    return bool(in_journal(service, "kept").get("results"))
 
 
 def tidy(service: Service, guest: Guest | None = None, deadline: float = 10) -> None:

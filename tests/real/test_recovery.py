@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -261,13 +259,6 @@ def frozen(filesystem: Path) -> Iterator[None]:
         tool("fsfreeze", "-u", filesystem)
 
 
-def in_journal(service: Service, column: str) -> dict[str, Any]:
-    """What the agent's journal says of the only capture."""
-    with closing(sqlite3.connect(f"file:{service.state}/journal.sqlite?mode=ro", uri=True)) as journal:
-        row = journal.execute(f"SELECT {column} FROM captures").fetchone()  # noqa: S608 - a name from here
-    return json.loads(row[0]) if row and row[0] else {}
-
-
 class Publication:
     """A capture that is about to be published, and the means to hold it up in between."""
 
@@ -279,7 +270,7 @@ class Publication:
         self.capture = captures.begin(service, guest, bandwidth=SLOWLY // 3)
         captures.moving(service, self.capture)
         self.held.enter_context(self.no_decision())
-        until(lambda: in_journal(service, "kept").get("results"), 30, "commit to be asked for")
+        until(lambda: live.in_journal(service, "kept").get("results"), 30, "commit to be asked for")
 
     def no_decision(self) -> AbstractContextManager[None]:
         """The controller can decide and record nothing."""
@@ -347,6 +338,6 @@ def test_killed_when_its_end_was_not_told_yet(publication: Publication) -> None:
         with frozen(publication.filesystem):
             publication.grant()
             held.enter_context(publication.no_decision())
-        until(lambda: in_journal(publication.service, "ended"), 30, "the end to be in the journal")
+        until(lambda: live.in_journal(publication.service, "ended"), 30, "the end to be in the journal")
         publication.service.kill()
     publication.published_after_all()

@@ -1,0 +1,110 @@
+"""A cloud on this machine: RabbitMQ, an api, controllers, and agents with a libvirtd each; each can be killed.
+
+An agent is asked through the cloud's API, so what takes a service (lab.captures) takes an agent as well.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.libvirtd import PrivateLibvirtd
+from lab.rabbitmq import RabbitMq
+from lab.service import STILLFRAME, Options, Service
+
+READY = "INFO stillframe.services.process: ready"
+
+
+class Part(Service):
+    """One service of the cloud, as a process."""
+
+    name = ""
+
+    def command(self) -> Sequence[str | Path]:
+        """See Service."""
+        return (STILLFRAME.with_name(f"stillframe-{self.name}"),)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """See Service."""
+        self._logged = len(self.log())
+        return super().launch()
+
+    def answers(self) -> bool:
+        """See Service."""
+        return READY in self.log()[self._logged :]
+
+
+class Api(Part):
+    """stillframe-api."""
+
+    name = "api"
+
+
+class Controller(Part):
+    """stillframe-controller."""
+
+    name = "controller"
+
+
+class Agent(Part):
+    """stillframe-agent, for the domains of one libvirtd."""
+
+    name = "agent"
+
+
+class Cloud:
+    """All parts, in `directory`; the hosts are called host0, host1, ... `options` go into every configuration."""
+
+    def __init__(
+        self,
+        directory: Path,
+        hosts: Sequence[PrivateLibvirtd],
+        options: Options | None = None,
+        *,
+        controllers: int = 1,
+        database: str | None = None,
+    ) -> None:
+        """`database` is SQLAlchemy's URL; without one the services share a file."""
+        directory.mkdir(exist_ok=True)
+        self.broker = RabbitMq(directory / "rabbitmq")
+        self.database = database or f"sqlite:///{directory}/stillframe.sqlite"
+        shared = _merged(
+            {
+                "database": {"connection": self.database},
+                "messaging": {"transport_url": self.broker.url, "call_timeout": 3},
+                "oslo_messaging_rabbit": {"rabbit_interval_max": 2},
+            },
+            options or {},
+        )
+        self.api = Api(directory / "api", None, shared)
+        self.controllers = [Controller(directory / f"controller{n}", None, shared) for n in range(controllers)]
+        without = {group: values for group, values in shared.items() if group != "database"}
+        self.agents = [
+            Agent(directory / f"agent{n}", host, _merged(without, {"DEFAULT": {"host": f"host{n}"}}))
+            for n, host in enumerate(hosts)
+        ]
+        for agent in self.agents:
+            agent.socket = self.api.socket
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.broker)
+            for part in (self.api, *self.controllers, *self.agents):
+                stack.callback(part.discard)
+                part.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _merged(one: Options, other: Options) -> dict[str, Mapping[str, object]]:
+    return {group: {**one.get(group, {}), **other.get(group, {})} for group in {**one, **other}}
