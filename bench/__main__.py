@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, ceph, controller, datapath, device, listing, live, reflink, results, sparse
+from bench import api, ceph, cloud, controller, datapath, device, listing, live, reflink, results, sparse
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -31,6 +31,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     api.EXPERIMENT,
     controller.EXPERIMENT,
     listing.EXPERIMENT,
+    cloud.EXPERIMENT,
     datapath.EXPERIMENT,
 )
 

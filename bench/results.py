@@ -72,6 +72,8 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "ceph-import-vs-qemu-img": (Target("ratio", 1.11),),
     "ceph-md5-vs-hash-alone": (Target("ratio", 1),),
     "controller-heartbeat-unchanged-ms": (Target("ours", 5),),
+    "cloud-create-image-p50-ms": (Target("ratio", 1),),
+    "cloud-create-image-p99-ms": (Target("ratio", 1),),
 }
 
 
