@@ -129,9 +129,9 @@ class AgentService:
             )
         )
         self._send_inventory = orders.send_inventory
+        self._obey(orders)
         for capture_id in orders.recorded:
             self._forget(told[capture_id])
-        self._obey(orders)
         if orders.send_inventory:
             self.wake()
 
@@ -182,8 +182,8 @@ class AgentService:
         """Nobody needs to hear of it again, once all is given back and that was told too."""
         if recorded.held or self._threads[recorded.capture_id].is_alive():
             return
+        self._journal.forget(recorded.capture_id)  # first: when that fails it is told and recorded once more
         del self._jobs[recorded.capture_id], self._threads[recorded.capture_id]
-        self._journal.forget(recorded.capture_id)
 
 
 def _join(threads: Iterable[threading.Thread], deadline: float) -> None:

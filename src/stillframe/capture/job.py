@@ -188,8 +188,12 @@ class Job:
 
     def _publish(self, work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
         self._enter(Phase.PUBLISHING)
-        with self._timeline.step("publish"):
-            publication.publish(work, hold, results)
+        try:
+            with self._timeline.step("publish"):
+                publication.publish(work, hold, results)
+        except BaseException:
+            publication.withdraw(work, hold, results)
+            raise
 
     def _turn(self) -> AbstractContextManager[bool]:
         return self._slots.turn(self._place, self._control.check)
@@ -319,7 +323,7 @@ class Job:
             self._end = end
         try:
             self._journal.ended(end)
-        except StillframeError as error:
+        except Exception as error:  # noqa: BLE001 - the end is reported all the same
             LOG.warning("capture %s: its end is not in the journal: %s", self.capture_id, error)
         self._changed()
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from stillframe import failpoints, records
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
-from stillframe.errors import GuestAgentTimeout, InstanceGone, StillframeError, fault_of
+from stillframe.errors import GuestAgentTimeout, InstanceGone, fault_of
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.model import PowerState
 
@@ -244,7 +244,7 @@ class Leases:
                 continue
             try:
                 self.give_back(lease)
-            except (StillframeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are given back
                 LOG.warning("capture %s: %s could not be given back yet: %s", self._capture_id, lease, error)
                 left.append(f"{lease}: {fault_of(error).message}")
         return tuple(left)

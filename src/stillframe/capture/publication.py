@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from stillframe import failpoints
@@ -9,8 +10,9 @@ from stillframe.capture.held import Hold
 from stillframe.capture.work import Work
 from stillframe.config import GIB
 from stillframe.errors import StillframeError
-from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image, ImageRequest, ImageResult, Instant, now
+
+LOG = logging.getLogger(__name__)
 
 # What the store keeps as fields of their own, in GiB and MiB; the request carries them among the properties.
 MIN_DISK, MIN_RAM = "min_disk", "min_ram"
@@ -22,22 +24,22 @@ def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageRes
 
 
 def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
-    """Makes all images of the capture visible, or none of them. Doing it again after a crash is fine."""
-    store = work.tools.store
-    published: list[str] = []
-    try:
-        for wanted, result in zip(work.subject.wanted, results, strict=True):
-            with failpoints.around("image.publish"):
-                store.publish(_image(wanted.image, result, hold.instant))
-            published.append(result.id)
-    except StillframeError:
-        _withdraw(store, published)
-        raise
+    """Makes all images of the capture visible, one after another. Doing it again after a crash is fine."""
+    for wanted, result in zip(work.subject.wanted, results, strict=True):
+        with failpoints.around("image.publish"):
+            work.tools.store.publish(_image(wanted.image, result, hold.instant))
 
 
-def _withdraw(store: DirectoryStore, published: list[str]) -> None:
-    for image_id in published:
-        store.delete(image_id)
+def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
+    """After a failed publication: none of its images stays visible, and none that is not ours is touched.
+
+    Never raises: the failure is on its way.
+    """
+    for wanted, result in zip(work.subject.wanted, results, strict=True):
+        try:
+            work.tools.store.withdraw(_image(wanted.image, result, hold.instant))
+        except StillframeError as error:
+            LOG.warning("capture %s: image %s could not be withdrawn: %s", work.capture_id, result.id, error)
 
 
 def _attestation(source: str, instant: Instant) -> dict[str, str]:

@@ -188,6 +188,14 @@ class DirectoryStore:
         except OSError as error:
             raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
 
+    def withdraw(self, image: Image) -> None:
+        """Deletes the image if it is published, and is this one; raises WriteFailed."""
+        try:
+            if record.same(self.get(image.id), image):
+                self.delete(image.id)
+        except ImageNotFound:
+            return  # it never came so far
+
     def discard(self, image_id: str) -> None:
         """Removes whatever of this image is not published; idempotent. Raises WriteFailed."""
         part = self.part(image_id)

@@ -22,6 +22,8 @@ ORDER = Order("c1", "i1", (ImageRequest("c1", "golden"),), Wishes(), "req-1")
 class FullJournal:
     """A journal on a disk without room."""
 
+    forgotten = 0  # tries
+
     def keep(self, kept: Kept) -> None:
         raise JournalFailed(what="write", operator="disk full")
 
@@ -35,6 +37,7 @@ class FullJournal:
         return []
 
     def forget(self, capture_id: str) -> None:
+        self.forgotten += 1
         raise JournalFailed(what="write", operator="disk full")
 
 
@@ -72,11 +75,11 @@ def test_without_a_journal_nothing_begins_and_the_capture_says_why() -> None:
         stillness=Stillness(),
         options=SimpleNamespace(transfer_stall=1.0, step_deadline=1.0),
     )
-    controller = Wanting()
+    controller, journal = Wanting(), FullJournal()
     agent = AgentService(
         "host",
         tools=cast("Tools", tools),
-        journal=cast("Journal", FullJournal()),
+        journal=cast("Journal", journal),
         controller=controller,
         options=OPTIONS,
         woken=threading.Event(),
@@ -84,6 +87,7 @@ def test_without_a_journal_nothing_begins_and_the_capture_says_why() -> None:
     )
     agent.start()
     until(lambda: controller.ends, 5, "the end of the capture")
+    until(lambda: journal.forgotten > 1, 5, "a second try to forget it")
     agent.stop(0)
     assert controller.ends[0].fault is not None
     assert controller.ends[0].fault.code == "journal-failed"

@@ -43,6 +43,8 @@ class Stubborn:
     name: str
 
     def release(self, tools: Tools) -> None:
+        if self.name == "broken":
+            raise LookupError("a bug")
         if self.name not in allowed:
             raise NoSpace(what=self.name, needed=1, free=0)
         given_back.append(self.name)
@@ -113,6 +115,16 @@ def test_one_that_cannot_be_given_back_keeps_neither_the_others_nor_itself_from_
     allowed.add("stuck")
     assert held.give_back_all() == ()
     assert paper.rows == {}
+
+
+def test_one_whose_release_has_a_bug_does_not_keep_the_others() -> None:
+    paper = Paper()
+    held = Leases("c", paper, NO_TOOLS)
+    take(held, Stubborn("first"))
+    take(held, Stubborn("broken"))
+    allowed.add("first")
+    assert held.give_back_all() == ("broken: An unexpected failure inside Stillframe.",)
+    assert given_back == ["first"]
 
 
 def test_a_journal_that_cannot_be_written_keeps_nothing_from_being_given_back() -> None:

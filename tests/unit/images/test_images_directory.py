@@ -186,6 +186,15 @@ def test_a_publication_that_crashed_is_discarded_unless_it_is_visible(
     assert names(store) == ({f"{one.id}.json", f"{one.id}.qcow2"} if visible else set())
 
 
+def test_what_is_withdrawn_is_gone_unless_it_is_another_image(store: DirectoryStore) -> None:
+    one = published(store)
+    store.withdraw(replace(one, sha256="1" * 64))
+    assert store.get(one.id).id == one.id
+    store.withdraw(one)
+    store.withdraw(one)
+    assert names(store) == set()
+
+
 @pytest.mark.parametrize("at", range(8))
 def test_a_deletion_that_crashed_is_finished_at_the_next_start(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, at: int
