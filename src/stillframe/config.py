@@ -74,6 +74,7 @@ class Agent:
     progress_interval: float
     max_transfers: int
     guard_grace: float
+    guard_silence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,12 @@ AGENT: list[cfg.Opt] = [
         default=120,
         min=0,
         help="Seconds that the guard keeps backup jobs of a dead agent, for it to come back and go on.",
+    ),
+    cfg.FloatOpt(
+        "guard_silence",
+        default=10,
+        min=2,
+        help="Seconds without a sign of life until the guard takes an agent for dead that hangs or was stopped.",
     ),
 ]
 

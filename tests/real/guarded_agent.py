@@ -1,4 +1,4 @@
-"""A process that arms the guard as an agent does, and then waits to be killed: ARMS (JSON) STATE_DIR URI GRACE."""
+"""Arms the guard as an agent does, and then waits to be killed: ARMS (JSON) STATE_DIR URI GRACE SILENCE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from stillframe.agent.guardlink import GuardLink
 from stillframe.agent.guardwire import arm_from_json
 
-link = GuardLink(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+link = GuardLink(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5]))
 link.start()
 for arm in json.loads(sys.argv[1]):
     link.arm(arm_from_json(arm))

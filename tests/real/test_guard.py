@@ -33,7 +33,7 @@ from tests.real.hypervisor_tools import (
     small_filesystem,
 )
 
-GRACE = 3.0
+GRACE, SILENCE = 3.0, 2.0
 AGENT = Path(__file__).with_name("guarded_agent.py")
 
 
@@ -53,13 +53,19 @@ class Agents:
 
     def start(self, *arms: Arm) -> int:
         """Starts an agent that arms these; the process id of its guard."""
-        words = [json.dumps([guardwire.arm_to_json(arm) for arm in arms]), str(self.state_dir), self.uri, str(GRACE)]
+        words = [json.dumps([guardwire.arm_to_json(arm) for arm in arms]), str(self.state_dir), self.uri]
+        words += [str(GRACE), str(SILENCE)]
         process = subprocess.Popen(
             [sys.executable, AGENT, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.state_dir
         )
         self._running.append(process)
         assert process.stdout is not None
         return int(process.stdout.readline())
+
+    def signal(self, number: signal.Signals) -> None:
+        """A signal to each of them."""
+        for process in self._running:
+            process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL for all of them."""
@@ -139,6 +145,26 @@ def test_a_suspended_guest_goes_on_as_soon_as_the_agent_is_killed(
     agents.kill()
     until(lambda: guest.running, 5, "the guest to go on")
     agents.guard_ends(guard)
+
+
+def test_an_agent_that_stands_still_is_as_good_as_dead_until_it_goes_on(
+    connection: Connection, guests: Guests, agents: Agents, tmp: Path
+) -> None:
+    guest = guests.define(disks.raw(tmp / "a.raw", 32 * MIB)).start()
+    agents.start(an_arm(connection, guest, ArmKind.RESUME))
+    power.suspend(connection, guest.id)
+    agents.signal(signal.SIGSTOP)
+    until(lambda: guest.running, SILENCE + 3, "the guest to go on")
+    assert f"said nothing for {SILENCE:g} seconds" in agents.log()
+
+    agents.signal(signal.SIGCONT)
+    link = GuardLink(agents.state_dir, agents.uri, GRACE, SILENCE)
+    link.start()
+    link.arm(an_arm(connection, guest, ArmKind.RESUME))
+    armed = time.monotonic()
+    until(lambda: time.monotonic() - armed > SILENCE + 1, SILENCE + 3, "more than the silence to pass")
+    assert link.disarm("resume-1")
+    link.close()
 
 
 def test_a_backup_is_kept_for_the_grace_and_then_aborted(

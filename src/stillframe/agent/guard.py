@@ -43,6 +43,8 @@ class Server:
         self._began = time.monotonic()
         self._agents: set[Lines] = set()
         self._met = False
+        self._silence: float | None = None  # seconds after which an agent that says nothing counts as gone
+        self._heard = time.monotonic()
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._listener = _listen(guardwire.socket_path(state_dir))
@@ -59,7 +61,7 @@ class Server:
     def serve(self) -> None:
         """Until there is nothing left to guard."""
         while not self._done():
-            idle = self._agents and not self._stopping
+            idle = self._agents and not self._stopping and not self.watches.armed()
             for key, _ in self._selector.select(None if idle else _LOOK_SECONDS):
                 if key.fileobj is self._listener:
                     self._accept()
@@ -67,6 +69,7 @@ class Server:
                     self._signals.recv(64)
                 else:
                     self._read(key.data)
+            self._mind_silence()
         guardwire.socket_path(self.state_dir).unlink(missing_ok=True)
         self._listener.close()
 
@@ -74,6 +77,13 @@ class Server:
         waiting = not self._met and time.monotonic() - self._began < _FIRST_AGENT_SECONDS
         present = bool(self._agents) and not self._stopping
         return not present and not waiting and not self.watches.armed()
+
+    def _mind_silence(self) -> None:
+        """An agent that was stopped, or hangs, is of no more use to a guest than one that died."""
+        silent = self._silence is not None and time.monotonic() - self._heard > self._silence
+        if silent and self._agents and self.watches.agent_gone_since is None and self.watches.armed():
+            LOG.warning("the agent has said nothing for %g seconds", self._silence)
+            self.watches.agent_is(present=False)
 
     def _terminate(self, _number: int, _frame: object) -> None:
         self._stopping, self._met = True, True
@@ -93,9 +103,16 @@ class Server:
         try:
             lines.fill()
             while (message := lines.buffered()) is not None:
+                self._hear(lines)
                 lines.send(self._answer(lines, message))
         except (EOFError, OSError, ValueError) as error:
             self._part(lines, error)
+
+    def _hear(self, lines: Lines) -> None:
+        self._heard = time.monotonic()
+        if lines in self._agents and self.watches.agent_gone_since is not None:
+            LOG.info("the agent is here again")
+            self.watches.agent_is(present=True)
 
     def _part(self, lines: Lines, error: Exception) -> None:
         self._selector.unregister(lines.socket)
@@ -119,21 +136,24 @@ class Server:
                 return self._hello(lines, message)
             case "arm":
                 self.watches.arm(guardwire.arm_from_json(message["arm"]))
-                return {}
             case "disarm":
                 return {"kept": self.watches.disarm(message["key"])}
+            case "here":
+                pass
             case "armed":
                 return {"armed": [guardwire.arm_to_json(arm) for arm in self.watches.armed()]}
             case "acted":
                 return {"why": self.watches.acted(message["key"])}
             case unknown:
                 return {"error": f"unknown request {unknown!r}"}
+        return {}
 
     def _hello(self, lines: Lines, message: Message) -> Message:
         if message["uri"] != self.uri:
             return {"error": f"this guard works for {self.uri}"}
         if not self._stopping:
             self.watches.grace = float(message["grace"])
+        self._silence = message.get("silence")
         self._agents.add(lines)
         self._met = True
         self.watches.agent_is(present=True)

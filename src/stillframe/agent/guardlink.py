@@ -33,9 +33,9 @@ _END_SECONDS = 5.0
 class GuardLink:
     """The guard of one state directory; implements capture's Guard. Safe from any thread."""
 
-    def __init__(self, state_dir: Path, uri: str, grace: float) -> None:
-        """grace: seconds that backup jobs of a dead agent are kept."""
-        self.state_dir, self.uri, self.grace = state_dir, uri, grace
+    def __init__(self, state_dir: Path, uri: str, grace: float, silence: float = 10.0) -> None:
+        """grace: seconds that backup jobs of a dead agent are kept. silence: those after which one counts as dead."""
+        self.state_dir, self.uri, self.grace, self.silence = state_dir, uri, grace, silence
         self._lock = threading.Lock()
         self._lines: Lines | None = None
         self._pid: int | None = None
@@ -164,7 +164,8 @@ class GuardLink:
             raise GuardUnavailable(operator=str(error)) from error
         self._lines = Lines(connection)
         try:
-            self._pid = int(self._exchange({"do": "hello", "uri": self.uri, "grace": self.grace})["pid"])
+            hello = {"do": "hello", "uri": self.uri, "grace": self.grace, "silence": self.silence}
+            self._pid = int(self._exchange(hello)["pid"])
         except GuardUnavailable:
             if self._lines is not None:  # it answered, and refused
                 self._drop()
@@ -196,12 +197,23 @@ class GuardLink:
     # --------------------------------------------------------------------------------------------- the watcher
 
     def _watch(self) -> None:
-        """Notices the guard's death while nothing is asked of it, so that what is armed stays guarded."""
+        """Gives a sign of life; notices the guard's death, so that what is armed stays guarded."""
         while not self._closing.is_set():
             with self._lock:
                 lines = self._lines
             if lines is None or _hangs_up(lines.socket, _RAISE_AGAIN_SECONDS):
                 self._replace(lines)
+            else:
+                self._be_here()
+
+    def _be_here(self) -> None:
+        with self._lock:
+            if self._lines is None or not self._armed:
+                return
+            try:
+                self._exchange({"do": "here"})
+            except GuardUnavailable as error:
+                LOG.warning("the guard took no note of a sign of life: %s", error)
 
     def _replace(self, lost: Lines | None) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """What agent and guard say to each other: one line of JSON a request, one an answer, over a Unix socket of mode 0600.
 
-Requests have `do`: hello (uri, grace), arm (arm), disarm (key), armed, acted (key). An answer with `error` is a
-refusal. An unknown key is ignored, so that neighbouring releases understand each other.
+Requests have `do`: hello (uri, grace, silence), here, arm (arm), disarm (key), armed, acted (key). An answer with
+`error` is a refusal. An unknown key is ignored, so that neighbouring releases understand each other.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def tools(settings: Settings, stack: ExitStack) -> Tools:
         connection.open()
     except HypervisorUnavailable as error:
         LOG.warning("%s It is tried again until it answers.", error)
-    guard = GuardLink(settings.service.state_dir, settings.agent.libvirt_uri, settings.agent.guard_grace)
+    options = settings.agent
+    guard = GuardLink(settings.service.state_dir, options.libvirt_uri, options.guard_grace, options.guard_silence)
     guard.start()
     stack.callback(guard.close)
     return Tools(connection, guard, images, settings.capture, Stillness(), _run_dir(settings))

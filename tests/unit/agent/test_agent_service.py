@@ -15,7 +15,9 @@ from stillframe.errors import HypervisorUnavailable, JournalFailed, Superseded
 from stillframe.messaging.contract import CaptureReport, HostReport, Order, Orders
 from stillframe.model import ImageRequest, Phase, Wishes
 
-OPTIONS = Agent(libvirt_uri="", heartbeat=0.01, progress_interval=0.01, max_transfers=1, guard_grace=1)
+OPTIONS = Agent(
+    libvirt_uri="", heartbeat=0.01, progress_interval=0.01, max_transfers=1, guard_grace=1, guard_silence=10
+)
 ORDER = Order("c1", "i1", (ImageRequest("c1", "golden"),), Wishes(), "req-1")
 
 
