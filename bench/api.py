@@ -99,7 +99,7 @@ def serving(directory: Path, connection: str | None = None) -> Iterator[tuple[Cl
     store.prepare()
     report = HostReport("host", "run", (), "digest", tuple(map(instance, range(SERVERS))), 1)
     ControllerEndpoint(db, settings.controller).heartbeat(report)
-    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, tuple)
+    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, tuple, int)
     with serve(application(deps), settings.api) as served:
         yield Client(served.socket), db
     db.close()

@@ -94,7 +94,7 @@ def _urls() -> Iterator[str]:
     yield "# URLs\n"
     settings = config.load(files=[Path(os.devnull)])
     db = Database("sqlite://")
-    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), DirectoryStore(Path()), tuple)
+    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), DirectoryStore(Path()), tuple, int)
     policy = Policy(settings.oslo)
     tables = {
         f"Compute, below {_listed(routes.COMPUTE_ROOTS)}": routes.compute(deps, policy),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from stillframe.agent.doctor import strays
 from stillframe.agent.lock import locked
 from stillframe.api.deps import Check
 from stillframe.api.server import serve
@@ -36,7 +37,10 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     outbox = Outbox(db, control.notifier(settings, stack))
     control.begin_chores(stack, reconciler, Rotation(db, control.DirectoryShelf(tools.store)), outbox)
     hostside.begin(settings, stack, agent)
-    app = apiside.application_over(settings, db, bells, tools.store, lambda: _health(tools))
+    journal = hostside.journal(settings, stack)
+    app = apiside.application_over(
+        settings, db, bells, tools.store, lambda: _health(tools), lambda: len(strays(tools, journal))
+    )
     stack.enter_context(serve(app, settings.api))
 
 

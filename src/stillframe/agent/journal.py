@@ -73,6 +73,10 @@ class Journal:
         sql = "SELECT DISTINCT capture_id FROM leases WHERE capture_id NOT IN (SELECT id FROM captures)"
         return [row[0] for row in self._read(sql, ())]
 
+    def owned(self) -> list[tuple[str, str]]:
+        """Kind and reference of all leases of captures that are in hand."""
+        return self._read("SELECT kind, reference FROM leases WHERE capture_id IN (SELECT id FROM captures)", ())
+
     # ------------------------------------------------------------------------------------------------ captures
 
     @failpoints.around("journal.keep")

@@ -12,7 +12,7 @@ from stillframe.api import routes
 from stillframe.api.auth import sign_in
 from stillframe.api.deps import Deps
 from stillframe.api.faults import Faults
-from stillframe.api.metrics import CaptureCounts, Metering, StoreCounts
+from stillframe.api.metrics import CaptureCounts, Metering, StoreCounts, StrayCount
 from stillframe.api.middleware import Microversions, RequestIds, SigningIn
 from stillframe.api.policy import Policy
 from stillframe.api.resource import Resource
@@ -39,6 +39,7 @@ def application(deps: Deps) -> App:
     _mount(app, deps, policy)
     deps.registry.register(CaptureCounts(deps.captures.counts))
     deps.registry.register(StoreCounts(deps.store))
+    deps.registry.register(StrayCount(deps.strays))
     return app
 
 

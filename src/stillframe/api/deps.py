@@ -36,4 +36,5 @@ class Deps:
     hosts: Hosts
     store: DirectoryStore
     health: Health
+    strays: Callable[[], int]  # things on this host that no capture owns; raises StillframeError
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from stillframe.errors import StoreUnusable
+from stillframe.errors import StillframeError, StoreUnusable
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import CaptureStatus
 
@@ -54,6 +54,27 @@ class StoreCounts(Collector):
             yield gauge
 
 
+class StrayCount(Collector):
+    """What `stillframe agent doctor` would find, looked for when somebody asks."""
+
+    def __init__(self, strays: Callable[[], int]) -> None:
+        self._strays = strays
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Without looking."""
+        yield _stray_gauge()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing while it cannot be told: /healthcheck says why."""
+        try:
+            count = self._strays()
+        except StillframeError:
+            return
+        gauge = _stray_gauge()
+        gauge.add_metric([], count)
+        yield gauge
+
+
 class Metering:
     """Counts requests and their seconds, by the route's template: never by a path, which holds ids."""
 
@@ -86,6 +107,10 @@ class Metering:
 
 def _gauge() -> GaugeMetricFamily:
     return GaugeMetricFamily("stillframe_captures", "Captures on record, by status.", labels=["status"])
+
+
+def _stray_gauge() -> GaugeMetricFamily:
+    return GaugeMetricFamily("stillframe_strays", "Things on this host that no capture owns.")
 
 
 def _store_gauges() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:

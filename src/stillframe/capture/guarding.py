@@ -39,6 +39,9 @@ class Guard(Protocol):
     def disarm(self, key: str) -> bool:
         """Ends the watch; False when the guard has acted already, or never watched."""
 
+    def armed(self) -> tuple[Arm, ...]:
+        """All that is watched, or still given back; raises GuardUnavailable."""
+
     def acted(self, key: str) -> str | None:
         """Why the guard has acted on this, in words; None when it has not. Raises GuardUnavailable."""
 

@@ -12,6 +12,8 @@ from stillframe.capture.timeline import Timeline
 from stillframe.capture.tools import Tools
 from stillframe.datapath.control import Control
 
+SOCKET = "nbd.sock"  # in a directory of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -33,4 +35,4 @@ class Work:
         directory = self.tools.run_dir / secrets.token_hex(6)  # short: a socket's path has 107 bytes at most
         with self.leases.taking(SocketDirectory(str(directory))):
             directory.mkdir(mode=0o700)
-        return directory / "nbd.sock"
+        return directory / SOCKET

@@ -15,6 +15,7 @@ from stillframe.cli.exits import EPILOG, Exit
 
 COMMANDS: Mapping[str, str] = {
     "up": "service:Up",
+    "agent doctor": "agent:AgentDoctor",
     "config sample": "service:ConfigSample",
     "password": "service:Password",
     "server list": "server:ServerList",

@@ -22,14 +22,7 @@ class Up(Guarded, Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The configuration."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--config-file",
-            dest="files",
-            metavar="PATH",
-            type=Path,
-            action="append",
-            help="May be given several times, later ones win. Default: /etc/stillframe/stillframe.conf if it exists.",
-        )
+        add_config_files(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -41,6 +34,18 @@ class Up(Guarded, Command):
         settings = config.load(files=parsed_args.files)
         log_to_stderr(settings.service.log_level)
         return run(settings)
+
+
+def add_config_files(parser: argparse.ArgumentParser) -> None:
+    """The option that names the service's configuration."""
+    parser.add_argument(
+        "--config-file",
+        dest="files",
+        metavar="PATH",
+        type=Path,
+        action="append",
+        help="May be given several times, later ones win. Default: /etc/stillframe/stillframe.conf if it exists.",
+    )
 
 
 class ConfigSample(Guarded, Command):

@@ -64,6 +64,11 @@ def end(socket: Path, *, timeout: float) -> None:
     socket.unlink(missing_ok=True)
 
 
+def running(socket: Path) -> bool:
+    """Whether a process exports a disk on this socket, whoever started it."""
+    return bool(process.children_with(_argument(socket)))
+
+
 def _argument(socket: Path) -> str:
     return f"--socket={socket}"
 

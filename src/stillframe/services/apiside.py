@@ -16,9 +16,16 @@ from stillframe.images.directory import DirectoryStore
 from stillframe.messaging.contract import AgentApi
 
 
-def application_over(settings: Settings, db: Database, agents: AgentApi, store: DirectoryStore, health: Health) -> App:
-    """The API."""
-    return application(Deps(settings, Servers(db), Captures(db, agents), Hosts(db), store, health))
+def application_over(
+    settings: Settings,
+    db: Database,
+    agents: AgentApi,
+    store: DirectoryStore,
+    health: Health,
+    strays: Callable[[], int] = int,
+) -> App:
+    """The API; `strays` counts what `agent doctor` would find, where API and agent are one process."""
+    return application(Deps(settings, Servers(db), Captures(db, agents), Hosts(db), store, health, strays))
 
 
 def checked(name: str, check: Callable[[], object]) -> Check:

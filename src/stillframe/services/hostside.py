@@ -50,16 +50,21 @@ def store(settings: Settings) -> DirectoryStore:
     return images
 
 
+def journal(settings: Settings, stack: ExitStack) -> Journal:
+    """The agent's journal; others may read it meanwhile."""
+    opened = Journal(settings.service.state_dir / "journal.sqlite")
+    stack.callback(opened.close)
+    return opened
+
+
 def agent(
     settings: Settings, stack: ExitStack, tools: Tools, controller: ControllerApi, bell: threading.Event
 ) -> AgentService:
     """An agent with its journal, not started yet."""
-    journal = Journal(settings.service.state_dir / "journal.sqlite")
-    stack.callback(journal.close)
     return AgentService(
         settings.service.host,
         tools=tools,
-        journal=journal,
+        journal=journal(settings, stack),
         controller=controller,
         options=settings.agent,
         woken=bell,

@@ -54,7 +54,7 @@ def house(settings: config.Settings, empty_database: Path) -> Iterator[House]:
     store = DirectoryStore(settings.images.directory)
     store.prepare()
     checks = [Check("hypervisor"), Check("images")]
-    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, lambda: checks)
+    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, lambda: checks, int)
     endpoint = ControllerEndpoint(db, settings.controller)
     made = House(deps, db, endpoint, store, checks, TestClient(application(deps)))
     made.report()

@@ -130,7 +130,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     monkeypatch.setattr(waiting, "Pace", lambda: Pace(sleep=made.act))
     monkeypatch.setenv("STILLFRAME_SOCKET", str(settings.api.socket))
     monkeypatch.chdir(tmp_path)
-    with serve(application(Deps(settings, Servers(db), captures, Hosts(db), store, lambda: ())), settings.api):
+    with serve(application(Deps(settings, Servers(db), captures, Hosts(db), store, lambda: (), int)), settings.api):
         yield made
     db.close()
 
