@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, ceph, cloud, controller, datapath, device, listing, live, reflink, results, sparse
+from bench import api, ceph, cloud, controller, datapath, device, growth, listing, live, reflink, results, sparse
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -33,6 +33,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     listing.EXPERIMENT,
     cloud.EXPERIMENT,
     datapath.EXPERIMENT,
+    growth.EXPERIMENT,
 )
 
 

@@ -39,7 +39,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     hostside.begin(settings, stack, agent)
     journal = hostside.journal(settings, stack)
     app = apiside.application_over(
-        settings, db, bells, tools.store, lambda: _health(tools), lambda: len(strays(tools, journal))
+        settings, db, bells, tools.store, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
     )
     stack.enter_context(serve(app, settings.api))
 

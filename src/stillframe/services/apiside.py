@@ -22,6 +22,7 @@ def application_over(
     agents: AgentApi,
     store: DirectoryStore,
     health: Health,
+    *,
     strays: Callable[[], int] = int,
 ) -> App:
     """The API; `strays` counts what `agent doctor` would find, where API and agent are one process."""
