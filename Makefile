@@ -1,10 +1,11 @@
 # make demo   install what is missing, then: boot a VM, save it while it writes, boot the saved image
 # make test   the checks, then all tests (real guests; needs root or sudo)
+# make test-faults   the whole fault matrix, into docs/reliability.md
 SHELL := /bin/bash
 BIN := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo check test bench docs clean constraints
+.PHONY: setup demo check test test-faults soak bench docs clean constraints
 
 setup: ## everything that make test needs
 	@tools/setup.sh --dev --clients
@@ -23,6 +24,14 @@ check:
 test: check
 	@tools/setup.sh --dev --clients
 	$(AS_ROOT) $(BIN)/python -m pytest
+
+test-faults: ## every fault at every point of every way of a capture; one cell: FAULTS=POINT/FAULT/WAY
+	@tools/setup.sh --dev
+	$(AS_ROOT) $(BIN)/python -m lab.matrix $(FAULTS)
+
+soak: ## random captures and random kills: make soak ROUNDS=200 SEED=7; one again: SOAK="--seed 7 --round 31"
+	@tools/setup.sh --dev
+	$(AS_ROOT) $(BIN)/python -m lab.matrix.soak $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 bench:
 	@tools/setup.sh --dev

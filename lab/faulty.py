@@ -1,8 +1,8 @@
 """`python -m lab.faulty PLAN up ...`: the stillframe command with faults at its points (stillframe.failpoints).
 
-PLAN is a directory. A file `fault` in it arms one fault, as JSON {"point", "action", "nth", "seconds"}; the process
-that comes to the point for the nth time renames the file to `fired` and does the action, once. While there is a file
-`reached`, the names of the points that are come to are appended to it.
+PLAN is a directory. A file `fault` in it arms one fault (see Fault), as JSON; the process that comes to its point
+renames the file to `fired` and does the action, once. While there is a file `reached`, the names of the points that are
+come to are appended to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -41,7 +40,7 @@ class Fault:
 
     point: str
     action: Action
-    nth: int = 1
+    since: str = ""  # the point from which on it may happen; else from the moment that it is armed
     seconds: float = 0.0  # of a hang
 
 
@@ -87,8 +86,7 @@ class Faults:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._lock = threading.Lock()
-        self._count = 0
+        self._begun: Fault | None = None  # whose time has come
 
     def reached(self, point: str) -> None:
         """Does what is planned for this point."""
@@ -96,13 +94,12 @@ class Faults:
             with self._plan.reached.open("a") as file:
                 file.write(f"{point}\n")
         fault = self._plan.next()
-        if fault is None or fault.point != point:
+        if fault is None:
             return
-        with self._lock:
-            self._count += 1
-            due = self._count >= fault.nth and self._plan.fire()
-            self._count = 0 if due else self._count
-        if due:
+        if fault.since in ("", point):
+            self._begun = fault
+        if point == fault.point and self._begun == fault and self._plan.fire():
+            self._begun = None
             _happen(fault)
 
 

@@ -99,6 +99,10 @@ class Service:
     def start(self) -> None:
         """Starts it and waits until it is ready."""
         self.launch()
+        self.ready()
+
+    def ready(self) -> None:
+        """Waits until it is ready."""
         until(self._ready, READY_DEADLINE, f"the service to be ready; its log: {self.log_file}")
 
     def launch(self) -> subprocess.Popen[bytes]:

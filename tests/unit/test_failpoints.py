@@ -79,15 +79,25 @@ def test_nothing_happens_at_a_point_in_production() -> None:
     assert not {line for line in lines if line.strip().startswith(("import lab", "from lab"))}
 
 
-def test_a_fault_happens_once_at_its_nth_occasion(tmp_path: Path) -> None:
+def test_a_fault_happens_once_at_its_point(tmp_path: Path) -> None:
     plan = Plan(tmp_path)
     faults = Faults(plan)
     faults.reached("a.b.c")
-    plan.arm(Fault("a.b.c", Action.RAISE, nth=2))
-    faults.reached("a.b.c")
+    plan.arm(Fault("a.b.c", Action.RAISE))
     faults.reached("other")
     assert not plan.fired.exists()
     with pytest.raises(Injected):
         faults.reached("a.b.c")
     faults.reached("a.b.c")
     assert plan.disarm()
+
+
+def test_a_fault_waits_for_the_point_that_it_counts_from(tmp_path: Path) -> None:
+    plan = Plan(tmp_path)
+    faults = Faults(plan)
+    for _ in range(2):  # the second is a fault of its own
+        plan.arm(Fault("a.b.c", Action.RAISE, since="begun"))
+        faults.reached("a.b.c")
+        faults.reached("begun")
+        with pytest.raises(Injected):
+            faults.reached("a.b.c")

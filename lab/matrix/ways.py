@@ -1,0 +1,78 @@
+"""The columns of the matrix: how a capture is made while something goes wrong. A new pair joins by its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.faulty import Action, Fault
+
+SLOWLY = 1 << 20  # bytes a second: time enough to cancel a capture, or to lose its host
+LONG = 12.0  # seconds that a heartbeat hangs until its host counts as lost: looked for every 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """One pair, the guest that it is for, and what is wished of it.
+
+    `first` goes wrong before the cell's own fault, which counts from the point `since` on. `only`: what those
+    points begin with that are tried by default, where another way tries the same code at the others.
+    """
+
+    pair: str
+    guest: str  # of the lane
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    turn: str = ""  # what else happens, in a word
+    first: Fault | None = None
+    cancelled: bool = False
+    ends: str = "completed"  # without the cell's own fault
+    since: str = ""
+    only: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As in a cell's name and at the head of its column."""
+        return f"{self.pair}:{self.turn or self.guest}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the guest's processors run."""
+        return self.guest in RUNNING
+
+
+RUNNING = ("running", "sharing")  # on a filesystem without shared blocks, and with them
+STOPPED = ("stopped", "stopped-sharing")
+TRIMMED = {"trim": True}
+AS_QCOW2 = {"format": "qcow2"}  # other than the disk's own format, so that it cannot be cloned
+
+OF_SHARING = ("lease.SuspendedGuest", "lease.FrozenGuest", "lease.OwnFile", "lease.HalfImage", "step", "image")
+OF_EXPORT = ("lease.Export", "lease.SocketDirectory", "step.map", "step.transfer", "bytes")
+
+WAYS: tuple[Way, ...] = (
+    Way("backup+directory", "running", TRIMMED),
+    Way("reflink+clone", "sharing", only=OF_SHARING),
+    Way("reflink+directory", "sharing", AS_QCOW2, only=OF_EXPORT),
+    Way("cold+directory", "running", {"cold": True}, only=("lease.SuspendedGuest", "lease.Export", "bytes")),
+    Way("offline+clone", "stopped-sharing", only=("lease", "step", "image")),
+    Way("offline+directory", "stopped-sharing", AS_QCOW2, only=("lease.OwnFile", "bytes")),
+    Way("offline+directory", "stopped", only=OF_EXPORT),
+    Way(
+        "backup+directory", "running", {"bandwidth": SLOWLY}, "cancelled",
+        cancelled=True, ends="cancelled", since="record.cancel.before", only=("record", "lease", "journal"),
+    ),
+    Way(
+        "backup+directory", "running", turn="restarted",
+        first=Fault("bytes.read", Action.KILL), since="call.begin.before", only=("step.resume", "bytes"),
+    ),
+    Way(
+        "backup+directory", "running", {"bandwidth": SLOWLY // 8}, "lost",
+        first=Fault("call.heartbeat.before", Action.HANG, since="step.transfer.entered", seconds=LONG),
+        ends="failed", since="record.fail.before", only=("record.fail",),
+    ),
+)  # fmt: skip
+
+
+def named(name: str) -> Way:
+    """The way of this name; raises KeyError."""
+    return {way.name: way for way in WAYS}[name]
