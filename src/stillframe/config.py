@@ -104,6 +104,34 @@ class Images:
     """[images]"""
 
     directory: Path
+    rbd_locations: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ceph:
+    """[ceph]"""
+
+    clusters: tuple[str, ...]
+    target_pool: str
+    store_cluster: str | None
+    store_pool: str
+    flatten: str
+    flatten_bandwidth: int
+    convert_ceph_raw_for_qcow2: bool
+    enable_verify_image_md5sum: bool
+    verify: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class CephCluster:
+    """[ceph.name]: one for each name in [ceph] clusters"""
+
+    name: str
+    monitors: tuple[str, ...]
+    conf: Path | None
+    user: str
+    keyring: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +164,8 @@ class Settings:
     images: Images
     messaging: Messaging
     notifications: Notifications
+    ceph: Ceph
+    ceph_clusters: tuple[CephCluster, ...]  # in the order of [ceph] clusters
     oslo: cfg.ConfigOpts  # for oslo.policy and oslo.messaging, which read their own groups
 
 
@@ -297,6 +327,11 @@ CAPTURE: list[cfg.Opt] = [
 
 IMAGES: list[cfg.Opt] = [
     cfg.StrOpt("directory", help="The directory of images. Default: STATE_DIR/images."),
+    cfg.BoolOpt(
+        "rbd_locations",
+        default=False,
+        help="Publish images that are on RBD by their location (rbd://FSID/POOL/ID/snap), without copying them here.",
+    ),
 ]
 
 MESSAGING: list[cfg.Opt] = [
@@ -338,6 +373,63 @@ NOTIFICATIONS: list[cfg.Opt] = [
     cfg.StrOpt("transport_url", secret=True, help="RabbitMQ for notifications. Default: [messaging] transport_url."),
 ]
 
+OWN, STORE = "own", "store"  # what [ceph] target_pool says where it names no pool
+
+CEPH: list[cfg.Opt] = [
+    cfg.ListOpt(
+        "clusters",
+        help="Names, in lower case, of clusters with a section [ceph.NAME] each. Disks need none: libvirt tells.",
+    ),
+    cfg.StrOpt(
+        "target_pool",
+        default=OWN,
+        help="Where images of disks on RBD are cloned to: `own`, the disk's pool; `store`, store_pool; or a pool.",
+    ),
+    cfg.StrOpt("store_cluster", help="The cluster, one of `clusters`, that the image store keeps images on RBD in."),
+    cfg.StrOpt("store_pool", default="images", help="The pool of store_cluster for images."),
+    cfg.StrOpt(
+        "flatten",
+        default="background",
+        choices=[
+            ("now", "before the image is published"),
+            ("background", "once it is published; it can be used meanwhile"),
+            ("never", "the image and the instance's disk stay tied to each other"),
+        ],
+        help="When a clone is made independent of the disk that it was made from.",
+    ),
+    cfg.IntOpt("flatten_bandwidth", default=0, min=0, help="Bytes a second of each flattening; 0: no limit."),
+    cfg.BoolOpt(
+        "convert_ceph_raw_for_qcow2",
+        default=False,
+        help="Write images of disks that are files, and of other clusters' disks, into store_pool, as raw.",
+    ),
+    cfg.BoolOpt(
+        "enable_verify_image_md5sum",
+        default=False,
+        help="Give images on RBD the property md5sum, of their raw content; they are read once for it.",
+    ),
+    cfg.StrOpt(
+        "verify",
+        default="none",
+        choices=[("none", "what Ceph acknowledged is there"), ("read-back", "read again and compared by hash")],
+        help="How images written into store_pool are checked before they are published.",
+    ),
+    cfg.FloatOpt(
+        "timeout",
+        default=10,
+        min=1,
+        help="Seconds to wait for a cluster to let us in, to say what is there, or to remove an image.",
+    ),
+]
+
+CEPH_CLUSTER: list[cfg.Opt] = [
+    cfg.ListOpt("monitors", help="The monitors: HOST, HOST:PORT or [v2:HOST:PORT], as in mon_host."),
+    cfg.StrOpt("conf", help="A ceph.conf, instead of monitors or besides."),
+    cfg.StrOpt("user", default="stillframe", help="The user, without `client.`."),
+    cfg.StrOpt("keyring", help="The file with the user's key. Only Stillframe's user should be able to read it."),
+]
+CLUSTER_GROUP = "ceph."  # followed by the cluster's name
+
 GROUPS: dict[str | None, list[cfg.Opt]] = {
     None: SERVICE,
     "api": API,
@@ -348,6 +440,7 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "images": IMAGES,
     "messaging": MESSAGING,
     "notifications": NOTIFICATIONS,
+    "ceph": CEPH,
 }
 
 R = TypeVar("R")
@@ -355,7 +448,7 @@ R = TypeVar("R")
 
 def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
     """Entry point of oslo.config's sample generator."""
-    return list(GROUPS.items())
+    return [*GROUPS.items(), (f"{CLUSTER_GROUP}name", CEPH_CLUSTER)]
 
 
 def files_of(program: str) -> list[Path]:
@@ -381,6 +474,9 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
     state = Path(conf.state_dir)
     api = _section(Api, conf.api, socket=state / "api.sock")
     _check_api(api)
+    ceph = _section(Ceph, conf.ceph, clusters=())
+    if ceph.store_cluster is not None and ceph.store_cluster not in ceph.clusters:
+        raise ValueError(f"[ceph] store_cluster is '{ceph.store_cluster}', which is not among its clusters")
     return Settings(
         service=_section(Service, conf, state_dir=state, host=_hostname()),
         api=api,
@@ -391,6 +487,8 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         images=_section(Images, conf.images, directory=state / "images"),
         messaging=_section(Messaging, conf.messaging),
         notifications=_section(Notifications, conf.notifications, transport_url=conf.messaging.transport_url),
+        ceph=ceph,
+        ceph_clusters=tuple(_cluster(conf, name) for name in ceph.clusters),
         oslo=conf,
     )
 
@@ -399,13 +497,22 @@ def _section(kind: type[R], group: Any, **defaults: Any) -> R:
     """The record of one group; `defaults` are those that depend on other options."""
     values: dict[str, Any] = {}
     for each in fields(kind):  # type: ignore[arg-type]
-        value = getattr(group, each.name)
+        value = getattr(group, each.name, None)
         if value is None:
             value = defaults.get(each.name)
         if isinstance(value, str) and str(each.type).startswith("Path"):
             value = Path(value)
         values[each.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def _cluster(conf: cfg.ConfigOpts, name: str) -> CephCluster:
+    group = f"{CLUSTER_GROUP}{name}"
+    conf.register_opts(CEPH_CLUSTER, group=group)
+    cluster = _section(CephCluster, conf[group], name=name, monitors=())
+    if not cluster.monitors and cluster.conf is None:
+        raise ValueError(f"[{group}] has neither monitors nor conf")
+    return cluster
 
 
 def _hostname() -> str:

@@ -284,6 +284,12 @@ class WriteFailed(StillframeError):
     hint = "Check the image store's space and health."
 
 
+class VerifyFailed(StillframeError):
+    code, status = "verify-failed", 500
+    sentence = "Image {image} reads differently than what was written to it: md5 {found} instead of {expected}."
+    hint = "It was removed. Check the health of the image store's cluster (ceph health detail) before anything else."
+
+
 class ToolFailed(StillframeError):
     code, status = "tool-failed", 500
     sentence = "{tool} failed."
@@ -367,6 +373,12 @@ class CephFull(StillframeError):
     hint = "Add room or raise the quota (ceph df, ceph osd pool get-quota {pool})."
 
 
+class WrongCluster(StillframeError):
+    code, status = "wrong-cluster", 409
+    sentence = "The monitors that lead to {what} belong to Ceph cluster {found} now, not to {expected}."
+    hint = "Nothing was touched there. Pools of different clusters have the same names; check the monitors' addresses."
+
+
 class PoolMissing(StillframeError):
     code, status = "pool-missing", 409
     sentence = "The Ceph cluster has no pool {pool}."
@@ -389,6 +401,14 @@ class RbdInUse(StillframeError):
     code, status = "rbd-in-use", 409
     sentence = "{what} cannot be removed: {reason}."
     hint = "It goes once nobody uses it any more."
+
+
+class BeingGivenBack(StillframeError):
+    """No failure: giving something back takes its time, and goes on."""
+
+    code, status = "being-given-back", 409
+    sentence = "{how}"
+    hint = "Nothing needs to be done."
 
 
 # ----------------------------------------------------------------------------------------------------- the service
@@ -428,6 +448,20 @@ class ImageExists(StillframeError):
     code, status = "image-exists", 409
     sentence = "Image {image} is already in the image store, and it is not this one."
     hint = "Nothing was replaced. Capture again under a new id."
+
+
+class ImageInUse(StillframeError):
+    code, status = "image-in-use", 409
+    sentence = (
+        "Image {image} cannot be deleted: {count} that depend on it were cloned from it, such as disks of servers."
+    )
+    hint = "Delete those first, or have them flattened (rbd flatten); an administrator finds them with rbd children."
+
+
+class ImageElsewhere(StillframeError):
+    code, status = "image-elsewhere", 409
+    sentence = "Image {image} has no file here: its bytes are on Ceph."
+    hint = "Boot servers from it, or have an administrator export it there (rbd export); its record tells the location."
 
 
 class DatabaseUnusable(StillframeError):

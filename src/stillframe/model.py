@@ -58,12 +58,29 @@ class DiskKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RbdPlace:
+    """An image on RBD, and as whom its cluster is reached. No key is in it: that stays where `secret` leads."""
+
+    pool: str
+    image: str
+    monitors: tuple[str, ...] = ()  # host or host:port; none: left to `conf`
+    user: str | None = None  # without "client."
+    secret: str | None = None  # UUID of libvirt's secret
+    conf: str | None = None  # a ceph.conf
+    snap: str | None = None  # a snapshot of the image; None: the image itself
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.image}{f'@{self.snap}' if self.snap else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of a disk's chain, as its definition names it; the format is stated there, never guessed."""
 
     path: str  # a file, a device, or for network disks "protocol:name"
     format: str
     kind: DiskKind = DiskKind.FILE
+    rbd: RbdPlace | None = None  # a network disk on RBD that we can reach too
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +251,9 @@ class ImageResult:
     virtual_size: int  # of the disk inside
     sha256: str | None = None  # None where no byte moved
     properties: dict[str, str] = field(default_factory=dict)
+    location: str | None = None  # where the bytes are, when they are not in the store itself
+    place: RbdPlace | None = None  # the same, with the way there
+    parent: RbdPlace | None = None  # the snapshot that it stays tied to
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +276,9 @@ class Image:
     visibility: str = "private"
     captured_at: datetime | None = None  # the instant that it holds
     properties: dict[str, str] = field(default_factory=dict)
+    location: str | None = None  # rbd://FSID/POOL/IMAGE/SNAP: the bytes are there, and none in the store itself
+    place: RbdPlace | None = None  # the same, with the way there
+    parent: RbdPlace | None = None  # the snapshot of the instance's disk that it stays tied to
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from grp import getgrnam
 from pwd import getpwnam
 
-from stillframe.model import Disk, DiskKind, Layer
+from stillframe.model import Disk, DiskKind, Layer, RbdPlace
 
 NOVA_NAMESPACES = ("http://openstack.org/xmlns/libvirt/nova/1.1", "http://openstack.org/xmlns/libvirt/nova/1.0")
 _DISK_DEVICES = ("disk", "lun")
@@ -125,7 +125,7 @@ def _layer(element: ET.Element, stated: str) -> Layer:
     source = element.find("source")
     assert source is not None  # noqa: S101  the callers have looked
     kind, path = _location(element.get("type", "file"), source)
-    return Layer(path=path, format=stated, kind=kind)
+    return Layer(path=path, format=stated, kind=kind, rbd=_rbd(element, source) if kind is DiskKind.NETWORK else None)
 
 
 def _location(kind: str, source: ET.Element) -> tuple[DiskKind, str]:
@@ -141,6 +141,32 @@ def _location(kind: str, source: ET.Element) -> tuple[DiskKind, str]:
     if kind == "volume":
         return DiskKind.NETWORK, f"volume:{source.get('pool')}/{source.get('volume')}"
     return DiskKind.NETWORK, f"{kind}:{source.get('path') or source.get('namespace') or source.get('dir') or ''}"
+
+
+def _rbd(element: ET.Element, source: ET.Element) -> RbdPlace | None:
+    """Where a layer on RBD is; None for any other, for a part or a snapshot of one, and within a namespace."""
+    pool, _, image = source.get("name", "").partition("/")
+    if source.get("protocol") != "rbd" or not image or "/" in image or source.find("snapshot") is not None:
+        return None
+    if source.find("slices") is not None or "@" in image:
+        return None
+    auth = source.find("auth") if source.find("auth") is not None else element.find("auth")
+    secret = auth.find("secret") if auth is not None else None
+    conf = source.find("config")
+    return RbdPlace(
+        pool=pool,
+        image=image,
+        monitors=tuple(_monitor(host) for host in source.findall("host")),
+        user=auth.get("username") if auth is not None else None,
+        secret=secret.get("uuid") if secret is not None else None,
+        conf=conf.get("file") if conf is not None else None,
+    )
+
+
+def _monitor(host: ET.Element) -> str:
+    name, port = host.get("name", ""), host.get("port")
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    return f"{name}:{port}" if port else name
 
 
 def _encryption(element: ET.Element) -> str | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stillframe.hypervisor.domainxml import dac_owner, definition
-from stillframe.model import DiskKind, Layer
+from stillframe.model import DiskKind, Layer, RbdPlace
 
 NOVA = """
 <domain type='kvm' id='7'>
@@ -88,8 +88,43 @@ def test_a_domain_of_nova_is_read_with_its_owner_image_and_disks() -> None:
         Layer("/var/lib/nova/instances/_base/4d1c", "raw"),
     )
     assert (vda.error_policy, vda.serial, vda.read_only) == ("report", None, False)
-    assert vdb.chain == (Layer("rbd:volumes/volume-1", "raw", DiskKind.NETWORK),)
+    secret = "457eb676-33da-42ec-9a8c-9293d545c337"
+    place = RbdPlace("volumes", "volume-1", ("10.0.0.1:6789",), user="cinder", secret=secret)
+    assert vdb.chain == (Layer("rbd:volumes/volume-1", "raw", DiskKind.NETWORK, place),)
     assert vdb.serial == "2f6c9f0e-1d2c-4f3a-8e1b-7a9b0c1d2e3f"
+
+
+def rbd(inner: str = "", name: str = "vms/disk") -> RbdPlace | None:
+    xml = (
+        f"<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='rbd' name='{name}'>"
+        f"{inner}</source><target dev='vda' bus='virtio'/></disk>"
+    )
+    return definition(domain(xml)).disks[0].top.rbd
+
+
+def test_a_disk_on_rbd_tells_how_its_cluster_is_reached() -> None:
+    auth = "<auth username='nova'><secret type='ceph' uuid='457eb676-33da-42ec-9a8c-9293d545c337'/></auth>"
+    hosts = "<host name='mon1'/><host name='fd00::1' port='3300'/>"
+    place = rbd(f"{auth}{hosts}<config file='/etc/ceph/west.conf'/>")
+    assert place == RbdPlace(
+        *("vms", "disk", ("mon1", "[fd00::1]:3300"), "nova"),
+        *("457eb676-33da-42ec-9a8c-9293d545c337", "/etc/ceph/west.conf"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("inner", "name"),
+    [
+        ("<snapshot name='s'/>", "vms/disk"),
+        ("", "vms/space/disk"),
+        ("", "disk"),
+        ("", "vms/disk@s"),
+        ("<slices><slice type='storage' offset='0' size='1'/></slices>", "vms/disk"),
+    ],
+    ids=["snapshot", "namespace", "no pool", "snapshot in the name", "slice"],
+)
+def test_what_is_not_a_whole_image_on_rbd_is_left_to_qemu(inner: str, name: str) -> None:
+    assert rbd(inner, name) is None
 
 
 def test_the_older_namespace_of_nova_is_read_too() -> None:
