@@ -3,24 +3,38 @@
 Nothing is ever replaced: names are given by hard links, which fail where a name is taken. Besides, ID.part is an image
 that is being written, ID.json.part its record, and ID.gone the record of one that is being deleted. A crash between any
 two steps leaves what `halves` tells, `publish` goes on with, and `discard` and `tidy` remove.
+
+An image with a location has no bytes here: ID.json is all of it, and its backing removes what the location names.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from stillframe import failpoints
-from stillframe.errors import DeadlineExceeded, ImageExists, ImageNotFound, StoreUnusable, WriteFailed
+from stillframe.errors import (
+    DeadlineExceeded,
+    ImageElsewhere,
+    ImageExists,
+    ImageInUse,
+    ImageNotFound,
+    StillframeError,
+    StoreUnusable,
+    WriteFailed,
+)
 from stillframe.images import record
+from stillframe.images.locations import Backing, NoBacking
 from stillframe.model import Image
 
+LOG = logging.getLogger(__name__)
 LOCK_NAME = ".lock"
 LOCK_TIMEOUT = 30.0  # seconds; it is held for a few fsyncs of small files
 LOCK_POLL = 0.005
@@ -38,8 +52,11 @@ class Half:
 class DirectoryStore:
     """A directory of images, usable by any number of threads and processes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, backing: Backing | None = None, *, rbd_locations: bool = False) -> None:
+        """`backing` removes what locations name; with `rbd_locations` images may be published by one on RBD."""
         self.path = path
+        self._backing = backing or NoBacking()
+        self._rbd_locations = rbd_locations
         self._read: dict[str, tuple[tuple[int, int, int], Image]] = {}  # what a record said, and when
         self._read_lock = Lock()
 
@@ -75,6 +92,14 @@ class DirectoryStore:
 
     # ------------------------------------------------------------------------------------------------- publishing
 
+    def location_obstacle(self, fsid: str, pool: str) -> str | None:  # noqa: ARG002 - of any cluster and pool
+        """Why no image is published by a location in this pool; None when it can be."""
+        return None if self._rbd_locations else "the image directory takes no locations ([images] rbd_locations)"
+
+    def published(self, image_id: str) -> bool:
+        """Whether everybody sees it."""
+        return self._record(image_id).exists()
+
     def part(self, image_id: str) -> Path:
         """Where the image's bytes are to be written first; raises ImageNotFound for what is no UUID."""
         return self.path / f"{record.checked(image_id)}.part"
@@ -89,18 +114,28 @@ class DirectoryStore:
         try:
             published = final.exists()
             if not published:  # before the lock: this may take seconds
-                _make_durable(part if part.exists() else data, image.size)
+                self._expect_whole(image, part if part.exists() else data)
             with self._alone():
                 if published or final.exists():
                     self._expect_same(image)
                 else:
-                    self._place_data(image, part, data)
-                    failpoints.reached("image.data.placed")
+                    if image.location is None:
+                        self._place_data(image, part, data)
+                        failpoints.reached("image.data.placed")
                     self._place_record(image, final)
                     failpoints.reached("image.record.placed")
                 self._clear(part)
         except OSError as error:
             raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
+
+    def _expect_whole(self, image: Image, data: Path) -> None:
+        """All bytes are there for good, here or where the location says; raises ImageNotFound once it is deleted."""
+        if image.location is None:
+            _make_durable(data, image.size)
+        elif self._record(image.id).with_suffix(".gone").exists():
+            raise ImageNotFound(image=image.id)
+        else:
+            self._backing.expect(image)
 
     def _expect_same(self, image: Image) -> None:
         if not record.same(self.get(image.id), image):
@@ -167,8 +202,11 @@ class DirectoryStore:
         self._read = current
 
     def data(self, image_id: str) -> Path:
-        """The file of a published image; raises ImageNotFound."""
-        path = self._data(self.get(image_id))
+        """The file of a published image; raises ImageNotFound, ImageElsewhere."""
+        image = self.get(image_id)
+        if image.location is not None:
+            raise ImageElsewhere(image=image_id, operator=image.location)
+        path = self._data(image)
         if path.is_symlink() or not path.is_file():
             raise ImageNotFound(image=image_id, operator=f"{path} is not there")
         return path
@@ -176,15 +214,27 @@ class DirectoryStore:
     # --------------------------------------------------------------------------------------------------- removing
 
     def delete(self, image_id: str) -> None:
-        """Unpublishes, then removes the data; raises ImageNotFound, WriteFailed."""
+        """Unpublishes, then removes the data; raises ImageNotFound, WriteFailed, ImageInUse (then nothing was changed).
+
+        Bytes elsewhere that cannot be removed now are removed by a later `tidy`: the image is gone all the same.
+        """
         path = self._record(image_id)
+        gone = path.with_suffix(".gone")
         try:
             with self._alone():
-                path.rename(path.with_suffix(".gone"))
+                path.rename(gone)
                 self._sync()
-                self._remove(image_id)
+                elsewhere = self._elsewhere(image_id)
+                if elsewhere is None:
+                    self._remove(image_id)
+            if elsewhere is not None:
+                self._finish(elsewhere)
         except FileNotFoundError as error:
             raise ImageNotFound(image=image_id) from error
+        except ImageInUse:
+            gone.rename(path)
+            self._sync()
+            raise
         except OSError as error:
             raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
 
@@ -197,22 +247,47 @@ class DirectoryStore:
             return  # it never came so far
 
     def discard(self, image_id: str) -> None:
-        """Removes whatever of this image is not published; idempotent. Raises WriteFailed."""
-        part = self.part(image_id)
+        """Removes whatever of this image is not published; idempotent. Raises WriteFailed, ImageInUse."""
+        part, record_of = self.part(image_id), self._record(image_id)
         try:
             with self._alone():
-                if self._record(image_id).exists():
+                published = record_of.exists()
+                elsewhere = None if published else self._elsewhere(image_id)
+                if published:
                     self._clear(part)
-                else:
+                elif elsewhere is None:
                     self._remove(image_id)
+            if elsewhere is not None:
+                self._finish(elsewhere)
         except OSError as error:
             raise WriteFailed(offset=0, reason=error.strerror, operator=str(error)) from error
 
     def tidy(self) -> None:
-        """Finishes deletions that were interrupted; for the start of the service. Raises WriteFailed, StoreUnusable."""
+        """Finishes deletions that were interrupted or could not be finished. Raises WriteFailed, StoreUnusable."""
         for image_id, ending, _ in list(self._files()):
             if ending == "gone":
-                self.discard(image_id)
+                with suppress(ImageInUse):  # cloned in the moment of its deletion: it goes when the clone has gone
+                    self.discard(image_id)
+
+    def _elsewhere(self, image_id: str) -> Image | None:
+        """An image whose deletion has begun, if it has bytes elsewhere."""
+        try:
+            image = record.loads(self._record(image_id).with_suffix(".gone").read_bytes(), image_id)
+        except (FileNotFoundError, record.RecordError):
+            return None
+        return image if image.location is not None else None
+
+    def _finish(self, image: Image) -> None:
+        """The rest of the deletion of an image with bytes elsewhere, the mark of it last; raises ImageInUse."""
+        try:
+            self._backing.remove(image)
+        except ImageInUse:
+            raise
+        except StillframeError as error:
+            LOG.info("image %s is deleted, but its bytes cannot be removed yet: %s", image.id, error)
+            return
+        with self._alone():
+            self._remove(image.id)
 
     def _remove(self, image_id: str) -> None:
         """Everything of an image that is not published; the mark of a deletion last, so that it can be finished."""
@@ -238,6 +313,8 @@ class DirectoryStore:
         """What is wrong with a published image."""
         try:
             image = self._load(image_id)
+            if image.location is not None:
+                return None
             length = self._data(image).stat().st_size
         except FileNotFoundError:
             return "its data is missing"

@@ -1,8 +1,8 @@
 """ID.json, which says that an image is published.
 
 One flat object: the fields of model.Image by their names (times as ISO 8601 in UTC, sizes in bytes, min_disk in GiB,
-min_ram in MiB, properties as an object of strings) and "file", the name of the file beside it that holds the bytes.
-No absolute path is in it, so the directory can be moved.
+min_ram in MiB, properties as an object of strings) and "file", the name of the file beside it that holds the bytes;
+null where a location tells where they are. No absolute path is in it, so the directory can be moved.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class RecordError(ValueError):
 
 def dumps(image: Image) -> str:
     """The record of a published image; its format must be known."""
-    data = records.dump(replace(image, status="active")) | {"file": data_name(image)}
+    name = data_name(image)
+    data = records.dump(replace(image, status="active")) | {"file": None if image.location else name}
     return json.dumps(data, indent=2) + "\n"
 
 
@@ -61,5 +62,5 @@ def checked(image_id: str) -> str:
 
 def same(one: Image, other: Image) -> bool:
     """True when both are records of the same bytes, whenever they were written."""
-    names = ("id", "disk_format", "size", "virtual_size", "sha256", "captured_at")
+    names = ("id", "disk_format", "size", "virtual_size", "sha256", "captured_at", "location")
     return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -15,10 +15,19 @@ from typing import Any
 
 import pytest
 
-from stillframe.errors import ImageExists, ImageNotFound, StillframeError, StoreUnusable, WriteFailed
+from stillframe.errors import (
+    CephUnreachable,
+    ImageElsewhere,
+    ImageExists,
+    ImageInUse,
+    ImageNotFound,
+    StillframeError,
+    StoreUnusable,
+    WriteFailed,
+)
 from stillframe.images import directory
 from stillframe.images.directory import DirectoryStore
-from stillframe.model import Image
+from stillframe.model import Image, RbdPlace
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DATA = b"the disk at one instant"
@@ -362,3 +371,105 @@ def test_preparing_twice_changes_nothing(store: DirectoryStore) -> None:
     store.check()
     assert names(store) == {f"{one.id}.json", f"{one.id}.qcow2"}
     assert store.free() > 0
+
+
+# --------------------------------------------------------------------------------------- images that are elsewhere
+
+
+class Shelf:
+    """Bytes elsewhere, that can be in use or out of reach."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+        self.error: StillframeError | None = None
+
+    def expect(self, image: Image) -> None:
+        if image.id in self.removed:
+            raise ImageNotFound(image=image.id)
+
+    def remove(self, image: Image) -> None:
+        if self.error:
+            raise self.error
+        self.removed.append(image.id)
+
+
+PLACE = RbdPlace("vms", "i", ("10.0.0.1",), "nova", "457eb676-33da-42ec-9a8c-9293d545c337")
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def lending(tmp_path: Path, shelf: Shelf) -> DirectoryStore:
+    made = DirectoryStore(tmp_path / "images", shelf, rbd_locations=True)
+    made.prepare()
+    return made
+
+
+def located(store: DirectoryStore) -> Image:
+    one = image(disk_format="raw", sha256=None, location="rbd://f/vms/i/snap", place=PLACE)
+    store.publish(one)
+    return one
+
+
+def test_an_image_with_a_location_has_a_record_and_no_file(lending: DirectoryStore) -> None:
+    one = located(lending)
+    lending.publish(one)
+    assert names(lending) == {f"{one.id}.json"}
+    assert lending.get(one.id) == replace(one, status="active")
+    assert [found.id for found in lending.images()] == [one.id]
+    assert list(lending.halves()) == []
+    with pytest.raises(ImageElsewhere):
+        lending.data(one.id)
+
+
+def test_another_location_does_not_replace_it(lending: DirectoryStore) -> None:
+    one = located(lending)
+    with pytest.raises(ImageExists):
+        lending.publish(replace(one, location="rbd://f/images/i/snap"))
+
+
+def test_deleting_it_removes_its_bytes_too(lending: DirectoryStore, shelf: Shelf) -> None:
+    one = located(lending)
+    lending.delete(one.id)
+    assert (names(lending), shelf.removed) == (set(), [one.id])
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_once_deleted_it_is_not_published_again(reachable: bool, lending: DirectoryStore, shelf: Shelf) -> None:
+    """As an agent would that was killed when its image was visible."""
+    one = located(lending)
+    shelf.error = None if reachable else CephUnreachable(monitors="10.0.0.1", seconds=1)
+    lending.delete(one.id)
+    with pytest.raises(ImageNotFound):
+        lending.publish(one)
+    assert list(lending.images()) == []
+
+
+def test_it_stays_as_it_was_while_clones_need_it(lending: DirectoryStore, shelf: Shelf) -> None:
+    one = located(lending)
+    shelf.error = ImageInUse(image=one.id, count=2)
+    with pytest.raises(ImageInUse):
+        lending.delete(one.id)
+    assert lending.get(one.id).location == one.location
+    assert names(lending) == {f"{one.id}.json"}
+
+
+def test_bytes_that_are_out_of_reach_are_removed_later(lending: DirectoryStore, shelf: Shelf) -> None:
+    one = located(lending)
+    shelf.error = CephUnreachable(monitors="10.0.0.1", seconds=1)
+    lending.delete(one.id)
+    assert list(lending.images()) == []
+    lending.tidy()
+    lending.discard(one.id)
+    assert names(lending) == {f"{one.id}.gone"}  # it knows where they are
+    shelf.error = None
+    lending.tidy()
+    assert (names(lending), shelf.removed) == (set(), [one.id])
+
+
+def test_locations_are_taken_where_the_operator_wants_them_only(store: DirectoryStore, lending: DirectoryStore) -> None:
+    assert "rbd_locations" in (store.location_obstacle("f", "vms") or "")
+    assert lending.location_obstacle("f", "vms") is None
