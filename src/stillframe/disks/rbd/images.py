@@ -17,6 +17,9 @@ from stillframe.errors import CephForbidden, PoolMissing, RbdInUse, RbdMissing
 TIMEOUT = 60.0  # seconds
 REMOVE_TIMEOUT = 600.0  # seconds: each object of the image is asked for
 OWNER = "stillframe_capture"
+# No object map: who opened a snapshot of the clone, or a clone of that, would go by its map of then for good, read the
+# objects that were copied since from the parent, and find zeros there once the parent's snapshot is gone.
+FLAT_LATER = rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK | rbd.RBD_FEATURE_DEEP_FLATTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,13 @@ def clone(
     owner: str,
     *,
     form: int | None = None,
+    flat_later: bool = False,
     timeout: float = TIMEOUT,
 ) -> None:
     """A new image that reads as the snapshot; protects the snapshot first where the format of clones is 1.
 
-    `form`: 1 or 2; None: 2 where the cluster allows it (capabilities.clone_format). Raises as `create`, RbdMissing.
+    `form`: 1 or 2; None: 2 where the cluster allows it (capabilities.clone_format). `flat_later`: others will have it
+    open while it is flattened. Raises as `create`, RbdMissing.
     """
     form = form or capabilities.clone_format(cluster)
     if form == 1:
@@ -63,7 +68,8 @@ def clone(
         connection.conf_set(CLONE_FORMAT, str(form))
         try:
             with task.pool(connection, source.pool) as origin, task.pool(connection, target.pool) as ioctx:
-                rbd.RBD().clone(origin, source.image, snap, ioctx, target.image)
+                features = FLAT_LATER if flat_later else None
+                rbd.RBD().clone(origin, source.image, snap, ioctx, target.image, features=features)
                 _mark(ioctx, target, owner)
         finally:
             connection.conf_set(CLONE_FORMAT, before)
