@@ -36,7 +36,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     reconciler = Reconciler(db, settings.controller, bells)
     outbox = Outbox(db, control.notifier(settings, stack))
     control.begin_chores(stack, reconciler, Rotation(db, control.DirectoryShelf(tools.store)), outbox)
-    hostside.begin(settings, stack, agent)
+    hostside.begin(settings, stack, agent, tools.store)
     journal = hostside.journal(settings, stack)
     app = apiside.application_over(
         settings, db, bells, tools.store, lambda: _health(tools), strays=lambda: len(strays(tools, journal))

@@ -95,7 +95,7 @@ class AgentService:
     def _beat_until_stopped(self) -> None:
         while True:
             self._woken.clear()
-            last = self._stopping.is_set() and not self._busy()
+            last = self._stopping.is_set() and not any(thread.is_alive() for thread in self._threads.values())
             try:
                 self._beat()
                 self._told = ""
@@ -149,7 +149,8 @@ class AgentService:
             self._take_up(Kept(order))
 
     def _busy(self) -> int:
-        return sum(thread.is_alive() for thread in self._threads.values())
+        """How many captures have not ended; what those that have still give back may take hours."""
+        return sum(job.report().phase is not Phase.ENDED for job in self._jobs.values())
 
     # ------------------------------------------------------------------------------------------------ the jobs
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stillframe.capture.subject import Wanted
-from stillframe.model import Disk, Instant
+from stillframe.model import Disk, Instant, RbdPlace
 
 
 @dataclass(frozen=True, slots=True)
 class HeldDisk:
-    """One disk at the instant: served on a socket by QEMU, or as files at rest."""
+    """One disk at the instant: served on a socket by QEMU, as files at rest, or as a snapshot on RBD."""
 
     wanted: Wanted
     socket: str | None = None  # where it is served, under the name of its target
     scratch: str | None = None  # where QEMU keeps what the guest overwrites meanwhile
     files: Disk | None = None  # its chain of files that nobody writes
     own: bool = False  # the topmost file is a copy of ours: it may be shared with the image
+    snapshot: RbdPlace | None = None  # a snapshot that we made
+    fsid: str = ""  # of the cluster that it is in
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from stillframe.capture import planner, publication
 from stillframe.capture.held import Hold
 from stillframe.capture.leases import BackupJob, Leases, Ledger, OwnFile, SocketDirectory
+from stillframe.capture.rbdleases import DiskSnapshot
 from stillframe.capture.slots import Slots
 from stillframe.capture.sources import Source
 from stillframe.capture.subject import Subject, look_at
@@ -44,7 +45,7 @@ CAUSE_SECONDS = 1.0  # that a failure to read may wait for its cause
 AWAY = (HypervisorUnavailable.code, ControllerUnreachable.code, DatabaseUnusable.code)
 
 # What holds the instant: all else that a killed agent held is given back before it goes on.
-OF_THE_HOLD = (BackupJob, OwnFile, SocketDirectory)
+OF_THE_HOLD = (BackupJob, OwnFile, SocketDirectory, DiskSnapshot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class Job:
     def _held(self, work: Work, choices: tuple[planner.Choice, ...]) -> tuple[Work, Source, Hold]:
         """The instant, by the first source that gives it."""
         self._enter(Phase.HOLDING)
-        closed: set[str] = set()
+        closed: dict[str, str] = {}
         for choice in choices:
             self._control.check()
             if choice.source.name in closed:
@@ -223,13 +224,13 @@ class Job:
             except WayClosed as error:
                 self._timeline.event("way closed", error.fault.message)
                 self._leases.give_back_all()
-                closed.add(choice.source.name)
+                closed[choice.source.name] = error.fault.message
                 continue
             way = Way(choice.source.name, choice.transfer.name, choice.refused)
             self._keep(replace(self._kept, subject=work.subject, hold=hold, way=way, steps=self._timeline.steps()))
             self._enter(Phase.HELD)
             return work, choice.source, hold
-        raise WayClosed(way="of every kind", reason="none of them worked out; the timeline tells why")
+        raise WayClosed(way="of every kind", reason=" ".join(closed.values()).rstrip("."))
 
     def _resumed(self) -> tuple[Work, Source, tuple[planner.Choice, ...]] | None:
         """After a restart: on from the same instant, or None when there was none yet. Raises InstantLost."""
@@ -257,11 +258,13 @@ class Job:
     ) -> tuple[ImageResult, ...]:
         """The images, by the first transfer that works from this instant."""
         self._enter(Phase.TRANSFERRING)
+        closed = []
         for choice in planner.of_source(choices, source.name):
             try:
                 results = choice.transfer.run(work, hold)
             except WayClosed as error:
                 self._timeline.event("way closed", error.fault.message)
+                closed.append(error.fault.message)
                 continue
             except (ReadFailed, ToolFailed):
                 _look_for_the_cause(work, source, hold)
@@ -271,7 +274,7 @@ class Job:
                 publication.attested(wanted.image, result, hold)
                 for wanted, result in zip(work.subject.wanted, results, strict=True)
             )
-        raise WayClosed(way=f"from {source.name}", reason="no transfer worked out; the timeline tells why")
+        raise WayClosed(way=f"from {source.name}", reason=" ".join(closed).rstrip("."))
 
     def _taken(self, choice: planner.Choice) -> None:
         """The transfer that worked out, where it is not the one that was tried first."""

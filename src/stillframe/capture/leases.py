@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stillframe import failpoints, records
+from stillframe.capture.rbdleases import DiskSnapshot, HalfRbdImage, ParentLink
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
-from stillframe.errors import GuestAgentTimeout, InstanceGone, fault_of
+from stillframe.errors import BeingGivenBack, GuestAgentTimeout, InstanceGone, fault_of
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.model import PowerState
 
@@ -164,7 +165,10 @@ class HalfImage:
 
 KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (FrozenGuest, SuspendedGuest, BackupJob, OwnFile, SocketDirectory, Export, HalfImage)
+    for kind in (
+        *(FrozenGuest, SuspendedGuest, BackupJob, OwnFile, SocketDirectory, Export, HalfImage),
+        *(DiskSnapshot, HalfRbdImage, ParentLink),
+    )
 }
 
 
@@ -244,6 +248,8 @@ class Leases:
                 continue
             try:
                 self.give_back(lease)
+            except BeingGivenBack as error:
+                left.append(f"{lease}: {error.fault.message}")
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are given back
                 LOG.warning("capture %s: %s could not be given back yet: %s", self._capture_id, lease, error)
                 left.append(f"{lease}: {fault_of(error).message}")

@@ -11,25 +11,37 @@ from stillframe.capture.sources.backup import Backup
 from stillframe.capture.sources.cold import Cold
 from stillframe.capture.sources.offline import Offline
 from stillframe.capture.sources.reflink import Reflink
+from stillframe.capture.sources.snapshot import Snapshot
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.transfers import Transfer
 from stillframe.capture.transfers.clone import Clone
 from stillframe.capture.transfers.directory import Directory
+from stillframe.capture.transfers.rbdclone import RbdClone
+from stillframe.capture.transfers.rbdimport import RbdImport
 from stillframe.errors import NoWay
 
 Pair = tuple[Source, Transfer]
 
-# In order of cost: what moves no bytes before what does, what keeps no scratch before what does.
-REFLINK, OFFLINE = Reflink(), Offline()
+# In order of cost: what moves no bytes before what does, what keeps no scratch before what does. Where images are to be
+# on RBD (`import`), that goes before a cheaper way to have them elsewhere.
+SNAPSHOT, REFLINK, BACKUP, OFFLINE, COLD = Snapshot(), Reflink(), Backup(), Offline(), Cold()
+CLONE, DIRECTORY, RBD_CLONE, RBD_IMPORT = Clone(), Directory(), RbdClone(), RbdImport()
 PAIRS: tuple[Pair, ...] = (
-    (REFLINK, Clone()),
-    (REFLINK, Directory()),
-    (Backup(), Directory()),
-    (OFFLINE, Clone()),
-    (OFFLINE, Directory()),
+    (COLD, RBD_IMPORT),
+    (COLD, DIRECTORY),
+    (SNAPSHOT, RBD_CLONE),
+    (SNAPSHOT, RBD_IMPORT),
+    (SNAPSHOT, DIRECTORY),
+    (REFLINK, RBD_IMPORT),
+    (REFLINK, CLONE),
+    (REFLINK, DIRECTORY),
+    (BACKUP, RBD_IMPORT),
+    (BACKUP, DIRECTORY),
+    (OFFLINE, RBD_IMPORT),
+    (OFFLINE, CLONE),
+    (OFFLINE, DIRECTORY),
 )
-COLD: Pair = (Cold(), Directory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +55,14 @@ class Choice:
 
 def source_named(name: str) -> Source:
     """The source of a hold that the journal kept."""
-    return next(source for source, _ in (COLD, *PAIRS) if source.name == name)
+    return next(source for source, _ in PAIRS if source.name == name)
 
 
 def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
     """The pairs that can capture this subject, cheapest first; raises NoWay when there is none."""
     choices = []
     refused: list[str] = []
-    for source, pairs in groupby((COLD, *PAIRS) if subject.cold else PAIRS, key=lambda pair: pair[0].name):
+    for source, pairs in groupby(_considered(subject, tools), key=lambda pair: pair[0].name):
         transfers = list(pairs)
         if reason := transfers[0][0].obstacle(subject, tools):
             refused.append(f"{source}: {reason}")
@@ -64,6 +76,19 @@ def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
         disks = ", ".join(wanted.disk.target for wanted in subject.wanted)
         raise NoWay(disk=disks, instance=subject.instance.id, reasons="; ".join(refused))
     return tuple(choices)
+
+
+def _considered(subject: Subject, tools: Tools) -> Iterator[Pair]:
+    """What has anything to do with this subject here: nobody wants to read why Ceph does not serve a disk in a file."""
+    on_rbd = any(layer.rbd for wanted in subject.wanted for layer in wanted.disk.chain)
+    for source, transfer in PAIRS:
+        if source is COLD and not subject.cold:
+            continue
+        if source is SNAPSHOT and not on_rbd:
+            continue
+        if transfer is RBD_IMPORT and not tools.ceph.options.convert_ceph_raw_for_qcow2:
+            continue
+        yield source, transfer
 
 
 def of_source(choices: tuple[Choice, ...], name: str) -> Iterator[Choice]:

@@ -20,7 +20,9 @@ MIN_DISK, MIN_RAM = "min_disk", "min_ram"
 
 def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageResult:
     """The result with all properties of the image: those asked for, and those that Stillframe vouches for."""
-    return replace(result, properties={**request.properties, **_attestation(hold.source, hold.instant)})
+    return replace(
+        result, properties={**request.properties, **result.properties, **_attestation(hold.source, hold.instant)}
+    )
 
 
 def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
@@ -72,4 +74,7 @@ def _image(request: ImageRequest, result: ImageResult, instant: Instant) -> Imag
         min_ram=int(properties.pop(MIN_RAM, 0)),
         properties=properties,
         captured_at=instant.captured_at,
+        location=result.location,
+        place=result.place,
+        parent=result.parent,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillframe.capture.tools import Tools
-from stillframe.config import Capture as CaptureOptions
 from stillframe.disks import chain
+from stillframe.disks.rbd import images
 from stillframe.errors import CannotFreeze, DiskEncrypted, NoSuchDisk, WrongState
 from stillframe.hypervisor import inventory
 from stillframe.messaging.contract import Order
@@ -22,6 +22,7 @@ class Wanted:
     disk: Disk
     image: ImageRequest
     disk_format: str  # of the image
+    wished: bool = False  # somebody chose that format; else a way may have a better one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def look_at(order: Order, tools: Tools) -> Subject:
     return Subject(
         capture_id=order.capture_id,
         instance=instance,
-        wanted=tuple(_wanted(instance, image, wishes, options) for image in order.images),
+        wanted=tuple(_wanted(instance, image, wishes, tools) for image in order.images),
         require_quiesce=wishes.require_quiesce,
         trim=wishes.trim or options.trim,
         cold=wishes.cold or options.cold,
@@ -79,16 +80,25 @@ def _check_quiesce(wishes: Wishes, instance: Instance) -> None:
         raise CannotFreeze(instance=instance.id, reason=f"it is {instance.vm_state.value}")
 
 
-def _wanted(instance: Instance, image: ImageRequest, wishes: Wishes, options: CaptureOptions) -> Wanted:
+def _wanted(instance: Instance, image: ImageRequest, wishes: Wishes, tools: Tools) -> Wanted:
     target = image.target or instance.root
     named = instance.disk(target) if target else None
     if named is None:
         known = ", ".join(disk.target for disk in instance.disks) or "none"
         raise NoSuchDisk(instance=instance.id, disk=target or "that counts as its root disk", disks=known)
-    disk = chain.inspected(named)
-    if disk.encryption and not options.allow_decrypted:
+    disk = _sized(chain.inspected(named), tools)
+    if disk.encryption and not tools.options.allow_decrypted:
         raise DiskEncrypted(disk=disk.target, by=disk.encryption)
-    return Wanted(disk, image, wishes.disk_format or options.snapshot_image_format or image_format(disk))
+    wished = wishes.disk_format or tools.options.snapshot_image_format
+    return Wanted(disk, image, wished or image_format(disk), wished=wished is not None)
+
+
+def _sized(disk: Disk, tools: Tools) -> Disk:
+    """A disk on RBD whose domain is off has its size from its cluster."""
+    if disk.size or disk.top.rbd is None or disk.top.format != "raw":
+        return disk
+    found = tools.ceph.at(disk.top.rbd)
+    return replace(disk, size=images.size(found.cluster, found.image))
 
 
 def image_format(disk: Disk) -> str:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillframe.capture.flattening import Flattening
 from stillframe.capture.guarding import Guard
 from stillframe.capture.stillness import Stillness
 from stillframe.config import Capture as CaptureOptions
+from stillframe.disks.ceph import Ceph
 from stillframe.hypervisor.connection import Connection
 from stillframe.images.directory import DirectoryStore
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The host's hypervisor, guard, image store and directories."""
+    """The host's hypervisor, guard, image store, Ceph clusters and directories."""
 
     hypervisor: Connection
     guard: Guard
     store: DirectoryStore
     options: CaptureOptions
     stillness: Stillness
+    ceph: Ceph
+    flattening: Flattening
     run_dir: Path  # short-lived sockets live below it, each in a directory of its own

@@ -23,4 +23,4 @@ def start(settings: Settings, stack: ExitStack) -> None:
     controller = RemoteController(bus, settings.messaging.call_timeout)
     agent = hostside.agent(settings, stack, tools, controller, bell)
     stack.callback(bells.listen(bus, settings.service.host, bell))
-    hostside.begin(settings, stack, agent)
+    hostside.begin(settings, stack, agent, tools.store)

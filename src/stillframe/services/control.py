@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 
 from stillframe.config import Settings
@@ -9,12 +10,13 @@ from stillframe.controller.database import Database
 from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.rotation import Rotation
-from stillframe.errors import ConfigInvalid, ImageNotFound
+from stillframe.errors import ConfigInvalid, ImageInUse, ImageNotFound
 from stillframe.images.directory import DirectoryStore
 from stillframe.messaging.notices import Logged, Notifier, Silent
 from stillframe.model import now
 from stillframe.services import process
 
+LOG = logging.getLogger(__name__)
 TELL = 1.0  # seconds until an event of a capture is told
 RECONCILE = 5.0  # seconds between two looks at what ends without anybody asking
 
@@ -68,5 +70,9 @@ class DirectoryShelf:
         return True
 
     def delete(self, image_id: str) -> None:
-        if self.exists(image_id):
+        if not self.exists(image_id):
+            return
+        try:
             self._store.delete(image_id)
+        except ImageInUse as error:
+            LOG.warning("a backup is kept that would have been deleted: %s", error)

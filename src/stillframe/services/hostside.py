@@ -12,37 +12,48 @@ from stillframe.agent.guardlink import GuardLink
 from stillframe.agent.identity import identity
 from stillframe.agent.journal import Journal
 from stillframe.agent.service import AgentService
+from stillframe.capture.flattening import Flattening
 from stillframe.capture.stillness import Stillness
 from stillframe.capture.tools import Tools
 from stillframe.config import Settings
+from stillframe.disks.ceph import Ceph
+from stillframe.disks.published import RbdBacking
+from stillframe.disks.rbd.cluster import Clusters
 from stillframe.errors import HypervisorUnavailable
 from stillframe.hypervisor.connection import Connection
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.locations import Backing
 from stillframe.messaging.contract import ControllerApi
+from stillframe.services import process
 
 LOG = logging.getLogger(__name__)
+TIDY = 5.0  # seconds between two tries to finish deletions of images whose bytes are elsewhere
 
 
 def tools(settings: Settings, stack: ExitStack) -> Tools:
     """What captures work with here; a libvirt that is away is tried again until it answers."""
     _make_directories(settings)
-    images = store(settings)
     connection = Connection(settings.agent.libvirt_uri)
     stack.callback(connection.close)
     try:
         connection.open()
     except HypervisorUnavailable as error:
         LOG.warning("%s It is tried again until it answers.", error)
+    ceph = Ceph(Clusters(timeout=settings.ceph.timeout), connection, settings.ceph, settings.ceph_clusters)
+    stack.callback(ceph.close)
+    flattening = Flattening(ceph, settings.capture.transfer_stall)
+    stack.callback(flattening.close)
     options = settings.agent
     guard = GuardLink(settings.service.state_dir, options.libvirt_uri, options.guard_grace, options.guard_silence)
     guard.start()
     stack.callback(guard.close)
-    return Tools(connection, guard, images, settings.capture, Stillness(), _run_dir(settings))
+    images = _store(settings, RbdBacking(ceph))
+    return Tools(connection, guard, images, settings.capture, Stillness(), ceph, flattening, _run_dir(settings))
 
 
-def store(settings: Settings) -> DirectoryStore:
+def _store(settings: Settings, backing: Backing) -> DirectoryStore:
     """The image directory, made and tidied."""
-    images = DirectoryStore(settings.images.directory)
+    images = DirectoryStore(settings.images.directory, backing, rbd_locations=settings.images.rbd_locations)
     images.prepare()
     images.tidy()
     for half in images.halves():
@@ -72,8 +83,9 @@ def agent(
     )
 
 
-def begin(settings: Settings, stack: ExitStack, agent: AgentService) -> None:
+def begin(settings: Settings, stack: ExitStack, agent: AgentService, images: DirectoryStore) -> None:
     """Starts the agent; the stack stops it within the stop deadline."""
+    process.every(stack, TIDY, "images", images.tidy)
     agent.start()
     stack.callback(lambda: agent.stop(time.monotonic() + settings.service.stop_deadline))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from stillframe.capture import quiesce
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.sources.copies import below_unchanged, fingerprint_below, obstacle_to_copies, share
 from stillframe.capture.sources.exports import obstacle_to_export
-from stillframe.capture.sources.suspension import suspend
+from stillframe.capture.sources.suspension import standing_still
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
@@ -59,22 +57,8 @@ class Reflink:
 def _share_while_stopped(work: Work) -> tuple[tuple[HeldDisk, ...], float | None]:
     """The held disks, and for how many milliseconds we stopped the guest (None: someone else had paused it)."""
     began = time.monotonic()
-    with _standing_still(work) as stopped:
+    with standing_still(work) as stopped:
         held = share(work)
         if power.state(work.tools.hypervisor, work.subject.instance.id)[0] != PowerState.PAUSED:
             raise WayClosed(way="reflink", reason="the guest was resumed by someone else meanwhile")
     return held, round((time.monotonic() - began) * 1000, 1) if stopped else None
-
-
-@contextmanager
-def _standing_still(work: Work) -> Iterator[bool]:
-    """The guest's processors stand still in here; yields whether we stopped them, and then starts them again."""
-    if not work.subject.running:
-        yield False
-        return
-    lease = suspend(work, work.tools.options.freeze_timeout)
-    try:
-        yield lease is not None
-    finally:
-        if lease:
-            work.leases.give_back(lease)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.leases import SuspendedGuest
 from stillframe.capture.work import Work
@@ -24,3 +27,17 @@ def suspend(work: Work, seconds: float | None) -> SuspendedGuest | None:
     work.leases.drop(lease)
     tools.guard.disarm(lease.key)
     return None
+
+
+@contextmanager
+def standing_still(work: Work) -> Iterator[bool]:
+    """The guest's processors stand still in here; yields whether we stopped them, and then starts them again."""
+    if not work.subject.running:
+        yield False
+        return
+    lease = suspend(work, work.tools.options.freeze_timeout)
+    try:
+        yield lease is not None
+    finally:
+        if lease:
+            work.leases.give_back(lease)

@@ -1,0 +1,89 @@
+"""Which way is chosen for disks on RBD, and what is said of those that are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stillframe.capture import planner
+from stillframe.capture.subject import Subject
+from stillframe.errors import CephUnreachable
+from stillframe.images.directory import DirectoryStore
+from stillframe.model import Disk, DiskKind, Layer
+from tests.unit.capture.ceph_scene import EAST, Scene, on_rbd, subject
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path, rbd_locations=True)
+
+
+def ways(scene: Scene, store: DirectoryStore, what: Subject) -> list[str]:
+    return [f"{choice.source.name}+{choice.transfer.name}" for choice in planner.plan(what, scene.tools(store))]
+
+
+def refusals(scene: Scene, store: DirectoryStore, what: Subject) -> str:
+    return "; ".join(planner.plan(what, scene.tools(store))[0].refused)
+
+
+def test_a_disk_on_rbd_is_cloned_and_streamed_if_that_fails(store: DirectoryStore) -> None:
+    assert ways(Scene(), store, subject(on_rbd())) == ["snapshot+clone", "snapshot+directory", "backup+directory"]
+    assert ways(Scene(), store, subject(on_rbd(), live=False)) == ["snapshot+clone", "snapshot+directory"]
+
+
+def test_a_store_that_takes_no_location_has_the_snapshot_streamed(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    assert ways(Scene(), store, subject(on_rbd()))[0] == "snapshot+directory"
+    assert "snapshot+clone: the image directory takes no locations" in refusals(Scene(), store, subject(on_rbd()))
+
+
+def test_an_image_that_is_to_be_qcow2_is_no_clone(store: DirectoryStore) -> None:
+    wanted = subject(on_rbd(), disk_format="qcow2", wished=True)
+    assert ways(Scene(), store, wanted)[0] == "snapshot+directory"
+
+
+def test_a_cluster_that_is_out_of_reach_is_left_to_qemu(store: DirectoryStore) -> None:
+    scene = Scene(error=CephUnreachable(monitors="10.0.0.1", seconds=10))
+    assert ways(scene, store, subject(on_rbd())) == ["backup+directory"]
+    assert "snapshot: vda: The Ceph cluster at 10.0.0.1 did not answer" in refusals(scene, store, subject(on_rbd()))
+
+
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        (on_rbd(encryption="LUKS"), "encrypted"),
+        (on_rbd(chain=(replace(on_rbd().top, format="qcow2"),)), "qcow2 on RBD"),
+        (on_rbd(chain=(Layer("/d/top", "qcow2"), on_rbd().top)), "no RBD image"),
+        (on_rbd(chain=(replace(on_rbd().top, rbd=None),)), ""),
+    ],
+    ids=["encrypted", "qcow2", "backing", "namespace"],
+)
+def test_what_is_not_rbd_alone_is_left_to_qemu(disk: Disk, said: str, store: DirectoryStore) -> None:
+    assert ways(Scene(), store, subject(disk)) == ["backup+directory"]
+    assert said in refusals(Scene(), store, subject(disk))
+
+
+def test_the_stores_pool_is_for_its_own_cluster(store: DirectoryStore) -> None:
+    into_store = replace(Scene().options, target_pool="store", store_cluster="west")
+    assert ways(Scene(into_store), store, subject(on_rbd()))[0] == "snapshot+clone"
+    elsewhere = Scene(into_store, store_fsid=EAST)
+    assert ways(elsewhere, store, subject(on_rbd()))[0] == "snapshot+directory"
+    assert "another Ceph cluster" in refusals(elsewhere, store, subject(on_rbd()))
+    unset = Scene(replace(into_store, store_cluster=None))
+    assert "store_cluster is not set" in refusals(unset, store, subject(on_rbd()))
+
+
+def test_files_are_converted_where_that_is_wanted(store: DirectoryStore) -> None:
+    disk = Disk("vda", (Layer("/d/disk", "qcow2", DiskKind.FILE),), size=1 << 30)
+    converting = Scene(replace(Scene().options, convert_ceph_raw_for_qcow2=True, store_cluster="west"))
+    assert ways(converting, store, subject(disk, disk_format="qcow2"))[0] == "backup+import"
+    assert ways(converting, store, subject(disk, live=False, disk_format="qcow2"))[0] == "offline+import"
+    assert ways(converting, store, subject(disk, disk_format="qcow2", wished=True))[0] == "backup+directory"
+    assert "import" not in refusals(Scene(), store, subject(disk, disk_format="qcow2"))
+
+
+def test_a_snapshot_of_another_cluster_is_imported(store: DirectoryStore) -> None:
+    options = replace(Scene().options, target_pool="store", store_cluster="east", convert_ceph_raw_for_qcow2=True)
+    assert ways(Scene(options, store_fsid=EAST), store, subject(on_rbd()))[0] == "snapshot+import"
