@@ -1,0 +1,245 @@
+"""What breaks in the middle of a capture on Ceph: it goes on from its instant, or nothing of it is left in any pool."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import captures
+from lab.ceph import CephCluster
+from lab.factory import Guests
+from lab.faulty import Action, Fault
+from lab.libvirtd import PrivateLibvirtd
+from lab.wait import until
+from tests.real import live_tools as live
+from tests.real import rbd_tools as ceph_lab
+from tests.real.conftest import StartService
+from tests.real.live_tools import MIB, SLOWLY, Writing
+
+KILLED_AT = (
+    "lease.DiskSnapshot.journaled",
+    "lease.FrozenGuest.taken",
+    "lease.DiskSnapshot.taken",
+    "step.clone.entered",
+    "lease.HalfRbdImage.journaled",
+    "lease.ParentLink.taken",
+    "lease.HalfRbdImage.taken",
+    "rbd.snap.before",
+    "rbd.snap.after",
+    "call.commit.before",
+    "image.publish.before",
+    "image.publish.after",
+    "lease.ParentLink.giving-back",
+    "lease.DiskSnapshot.giving-back",
+    "lease.DiskSnapshot.given-back",
+)
+
+
+@pytest.fixture(scope="module")
+def writer_of_module(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+    with ceph_lab.writing(ceph, libvirtd) as made:
+        yield made
+
+
+@pytest.fixture
+def writer(writer_of_module: Writing) -> Iterator[Writing]:
+    yield writer_of_module
+    writer_of_module.unharmed()
+
+
+@pytest.fixture(scope="module")
+def breaking(libvirtd: PrivateLibvirtd) -> Iterator[ceph_lab.FaultyService]:
+    with live.directory() as path, ceph_lab.faulty(path / "service", libvirtd, ceph_lab.LOCATIONS) as service:
+        yield service
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_killed_anywhere_a_new_start_has_the_image_or_nothing(
+    point: str, writer: Writing, ceph: CephCluster, breaking: ceph_lab.FaultyService, tmp: Path
+) -> None:
+    before = ceph.contents()
+    breaking.plan.arm(Fault(point, Action.KILL))
+    capture = captures.begin(breaking, writer.guest)
+    until(lambda: not breaking.running, 60, f"the service to be killed at {point}")
+    breaking.plan.disarm()
+    breaking.kill()
+
+    breaking.start()
+
+    shown = captures.completed(breaking, capture)
+    image = ceph_lab.exported(ceph, ceph_lab.placed(breaking, shown), tmp)
+    ceph_lab.consistent(image, shown)
+    ceph_lab.flat(breaking, capture)
+    ceph_lab.delete(breaking, capture)
+    ceph_lab.tidy(breaking, ceph, before, writer.guest)
+
+
+def test_killed_while_it_streams_it_goes_on_from_the_same_snapshot(
+    writer: Writing, ceph: CephCluster, start_service: StartService, tmp: Path
+) -> None:
+    service = start_service()
+    before = ceph.contents()
+    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY)
+    reached = captures.moving(service, capture)
+
+    service.kill()
+    service.start()
+
+    shown = captures.completed(service, capture)
+    assert (shown["source"], shown["captured_at"]) == ("snapshot", reached["captured_at"])
+    writer.saved(service, shown, tmp / "plain.raw")
+    ceph_lab.tidy(service, ceph, before, writer.guest)
+
+
+def test_killed_while_it_streams_and_its_snapshot_removed_it_says_so(
+    writer: Writing, ceph: CephCluster, start_service: StartService
+) -> None:
+    service = start_service()
+    before = ceph.contents()
+    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+    service.kill()
+    ceph.rbd("snap", "rm", "--no-progress", f"{writer.disk.path}@stillframe-{capture}")
+
+    service.start()
+
+    live.failed(service, capture, "instant-lost")
+    ceph_lab.tidy(service, ceph, before, writer.guest)
+
+
+def test_killed_while_a_clone_is_made_flat_it_is_made_flat_after_the_next_start(
+    writer: Writing, ceph: CephCluster, start_service: StartService, libvirtd: PrivateLibvirtd
+) -> None:
+    service = start_service(ceph_lab.options(flatten_bandwidth=MIB))
+    before = ceph.contents()
+    shown = captures.capture(service, writer.guest)
+    until(lambda: "%" in str(captures.record(service, shown["id"])["held"]), 30, "the flattening to be seen")
+
+    service.kill()
+    assert "parent: " in ceph.rbd("info", f"vms/{shown['id']}")
+    service.configure(libvirtd, ceph_lab.LOCATIONS)
+    service.start()
+
+    ceph_lab.flat(service, shown["id"])
+    assert "parent: " not in ceph.rbd("info", f"vms/{shown['id']}")
+    ceph_lab.delete(service, shown["id"])
+    ceph_lab.tidy(service, ceph, before, writer.guest)
+
+
+@pytest.mark.parametrize("mode", ["now", "background"])
+def test_cancelled_while_bytes_move_nothing_is_left(
+    mode: str, writer: Writing, ceph: CephCluster, start_service: StartService
+) -> None:
+    """In `background` it is the md5 that moves them."""
+    service = start_service(ceph_lab.options(flatten=mode, enable_verify_image_md5sum=mode == "background"))
+    before = ceph.contents()
+    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    assert service.request("DELETE", f"/v2.1/captures/{capture}").status == 202
+
+    assert captures.ended(service, capture)["status"] == "cancelled"
+    ceph_lab.tidy(service, ceph, before, writer.guest)
+
+
+@pytest.mark.parametrize("point", ["rbd.snap.before", "rbd.snap.after", "lease.HalfRbdImage.taken"])
+def test_a_step_that_fails_leaves_nothing_and_its_cause_is_told(
+    point: str, writer: Writing, ceph: CephCluster, breaking: ceph_lab.FaultyService
+) -> None:
+    before = ceph.contents()
+    breaking.plan.arm(Fault(point, Action.RAISE))
+
+    shown = live.failed(breaking, captures.begin(breaking, writer.guest), "internal")
+
+    assert point in shown["fault"]["operator"]
+    ceph_lab.tidy(breaking, ceph, before, writer.guest)
+
+
+# ---------------------------------------------------------------------------------------- clusters that fall silent
+
+
+@pytest.fixture
+def fragile() -> Iterator[CephCluster]:
+    """A cluster for one test."""
+    directory = Path(tempfile.mkdtemp(prefix="sfc-", dir="/var/tmp"))
+    with CephCluster(directory / "c") as cluster:
+        yield cluster
+    shutil.rmtree(directory)
+
+
+IMPATIENT = {"images": {"rbd_locations": True}, "ceph": {"timeout": 3}, "capture": {"transfer_stall": 3}}
+
+
+def test_an_osd_that_stands_still_ends_the_capture_in_time_and_is_tidied_when_it_goes_on(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    disk = ceph_lab.on_rbd(fragile, tmp)
+    guest = guests.define(disk)
+    service = start_service({**IMPATIENT, "ceph": {"timeout": 3, "enable_verify_image_md5sum": True}})
+    before = fragile.contents()
+    capture = captures.begin(service, guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    fragile.pause("osd")
+
+    shown = live.failed(service, capture, "deadline-exceeded", deadline=150)
+    assert shown["held"]
+    fragile.go_on("osd")
+    ceph_lab.flat(service, capture, deadline=150)
+    ceph_lab.tidy(service, fragile, before)
+
+
+def test_an_osd_that_is_killed_and_comes_back_costs_time_only(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    disk = ceph_lab.on_rbd(fragile, tmp)
+    guest = guests.define(disk)
+    service = start_service(ceph_lab.options(enable_verify_image_md5sum=True))
+    before = fragile.contents()
+    capture = captures.begin(service, guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    fragile.kill("osd")
+    fragile.restart("osd")
+
+    shown = captures.completed(service, capture)
+    image = ceph_lab.exported(fragile, ceph_lab.placed(service, shown), tmp)
+    assert service.get(f"/image/v2/images/{capture}").body["md5sum"] == ceph_lab.digest(image, "md5")
+    ceph_lab.flat(service, capture)
+    ceph_lab.delete(service, capture)
+    ceph_lab.tidy(service, fragile, before)
+
+
+def test_a_monitor_that_is_gone_is_told_within_its_deadline(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    guest = guests.define(ceph_lab.on_rbd(fragile, tmp))
+    service = start_service(IMPATIENT)
+    fragile.kill("mon")
+
+    live.failed(service, captures.begin(service, guest), "ceph-unreachable", deadline=30)
+
+    live.tidy(service)
+
+
+def test_the_bytes_of_a_deleted_image_go_when_the_cluster_is_back(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    guest = guests.define(ceph_lab.on_rbd(fragile, tmp))
+    service = start_service(IMPATIENT)
+    before = fragile.contents()
+    shown = captures.capture(service, guest)
+    ceph_lab.flat(service, shown["id"])
+    service.stop()
+    fragile.kill("mon")
+    service.start()
+
+    ceph_lab.delete(service, shown["id"])
+
+    assert service.get(f"/image/v2/images/{shown['id']}").status == 404
+    fragile.restart("mon")
+    ceph_lab.tidy(service, fragile, before)
