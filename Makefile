@@ -1,11 +1,12 @@
 # make demo   install what is missing, then: boot a VM, save it while it writes, boot the saved image
+# make demo-ceph   the same on a Ceph cluster of its own, where no byte is copied
 # make test   the checks, then all tests (real guests; needs root or sudo)
 # make test-faults   the whole fault matrix, into docs/reliability.md
 SHELL := /bin/bash
 BIN := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo check test test-faults soak bench docs clean constraints
+.PHONY: setup demo demo-ceph check test test-faults soak bench docs clean constraints
 
 setup: ## everything that make test needs
 	@tools/setup.sh --dev --clients
@@ -13,6 +14,10 @@ setup: ## everything that make test needs
 demo:
 	@tools/setup.sh
 	@$(AS_ROOT) $(BIN)/python -m lab.demo
+
+demo-ceph:
+	@tools/setup.sh --dev
+	@$(AS_ROOT) $(BIN)/python -m lab.demo_ceph
 
 check:
 	@tools/setup.sh --dev
