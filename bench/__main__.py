@@ -17,7 +17,21 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import api, ceph, cloud, controller, datapath, device, growth, listing, live, reflink, results, sparse
+from bench import (
+    api,
+    ceph,
+    cephclone,
+    cloud,
+    controller,
+    datapath,
+    device,
+    growth,
+    listing,
+    live,
+    reflink,
+    results,
+    sparse,
+)
 from bench.experiment import Experiment, Options
 from bench.results import Result
 
@@ -28,6 +42,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     sparse.EXPERIMENT,
     reflink.EXPERIMENT,
     ceph.EXPERIMENT,
+    cephclone.EXPERIMENT,
     api.EXPERIMENT,
     controller.EXPERIMENT,
     listing.EXPERIMENT,
