@@ -1,12 +1,14 @@
 # make demo   install what is missing, then: boot a VM, save it while it writes, boot the saved image
 # make demo-ceph   the same on a Ceph cluster of its own, where no byte is copied
 # make test   the checks, then all tests (real guests; needs root or sudo)
+# make test-ceph   the tests that take longer: clusters that fail, and ways around them
+# make test-cloud   the same for a cloud: several hosts, RabbitMQ, each part away in the middle of a capture
 # make test-faults   the whole fault matrix, into docs/reliability.md
 SHELL := /bin/bash
 BIN := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo demo-ceph check test test-faults soak bench docs clean constraints
+.PHONY: setup demo demo-ceph check test test-ceph test-cloud test-faults soak bench docs clean constraints
 
 setup: ## everything that make test needs
 	@tools/setup.sh --dev --clients
@@ -29,6 +31,10 @@ check:
 test: check
 	@tools/setup.sh --dev --clients
 	$(AS_ROOT) $(BIN)/python -m pytest
+
+test-ceph test-cloud:
+	@tools/setup.sh --dev --clients
+	$(AS_ROOT) $(BIN)/python -m pytest -m $(@:test-%=%)
 
 test-faults: ## every fault at every point of every way of a capture; one cell: FAULTS=POINT/FAULT/WAY
 	@tools/setup.sh --dev

@@ -18,6 +18,8 @@ from tests.real import rbd_tools as ceph_lab
 from tests.real.conftest import StartService
 from tests.real.live_tools import SIZE, SLOTS, Writing
 
+pytestmark = pytest.mark.ceph  # make test-ceph
+
 
 @pytest.fixture(scope="module")
 def writer_of_module(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:

@@ -20,6 +20,8 @@ from tests.real import rbd_tools as ceph_lab
 from tests.real.conftest import StartService
 from tests.real.live_tools import MIB, SLOWLY, Writing
 
+pytestmark = pytest.mark.ceph  # make test-ceph
+
 KILLED_AT = (
     "lease.DiskSnapshot.journaled",
     "lease.FrozenGuest.taken",

@@ -26,6 +26,8 @@ from stillframe.model import Phase
 from tests.real import live_tools as live
 from tests.real.live_tools import SLOWLY, Writing
 
+pytestmark = pytest.mark.cloud  # make test-cloud
+
 HEARTBEAT = 5
 OPTIONS: Options = {"agent": {"heartbeat": HEARTBEAT}, "notifications": {"driver": "messaging"}}
 
