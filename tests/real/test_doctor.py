@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,21 +19,23 @@ from stillframe.hypervisor import backup
 from stillframe.hypervisor.backup import BackupDisk
 from stillframe.model import Disk, Layer
 from tests.real import live_tools as live
+from tests.real.conftest import StartService
 from tests.real.hypervisor_tools import connected, scratch
 from tests.real.live_tools import MIB, SLOWLY
 
 Doctor = Callable[..., dict[str, str]]
 
 
+def found_on(service: Service, *options: str) -> dict[str, str]:
+    """What the command finds, and the state of each."""
+    words = ("agent", "doctor", "--config-file", str(service.config_file), "-f", "json", *options)
+    return {row["What"]: row["State"] for row in json.loads(service.cli(*words).stdout)}
+
+
 @pytest.fixture
 def doctor(service: Service) -> Doctor:
-    """Runs the command; what it finds, and the state of each."""
-
-    def run(*options: str) -> dict[str, str]:
-        words = ("agent", "doctor", "--config-file", str(service.config_file), "-f", "json", *options)
-        return {row["What"]: row["State"] for row in json.loads(service.cli(*words).stdout)}
-
-    return run
+    """Runs the command for the service that there is."""
+    return partial(found_on, service)
 
 
 def counted(service: Service) -> int:
@@ -87,3 +90,14 @@ def test_what_nobody_owns_is_found_and_given_back(service: Service, guests: Gues
     assert process.children_with(f"--socket={served}/nbd.sock") == []
     assert guest.on_domain(lambda domain: domain.jobInfo()[0]) == 0
     assert (service.images / "notes.txt").exists()
+
+
+def test_with_other_hosts_about_what_lies_beside_the_images_is_left_alone(start_service: StartService) -> None:
+    service = start_service({"messaging": {"transport_url": "rabbit://nobody:nothing@127.0.0.1:1/none"}})
+    half = service.images / f"{uuid.uuid4()}.part"
+    half.write_bytes(b"half")
+
+    found = found_on(service, "--fix")
+
+    assert found == {f"half-written image {half.stem}": "left: another host may be making it"}
+    assert half.exists()

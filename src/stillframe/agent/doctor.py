@@ -31,6 +31,7 @@ class Stray:
 
     lease: Lease
     why: str
+    beside_images: bool = False  # where the image directory is shared, another host may be making it just now
 
 
 def strays(tools: Tools, journal: Journal) -> tuple[Stray, ...]:
@@ -53,11 +54,11 @@ def _seen(tools: Tools) -> Iterator[Stray]:
     yield from _backups(tools)
     for half in tools.store.halves():
         if not half.name.endswith(".json"):  # a published image that is damaged is its owner's
-            yield Stray(HalfImage(half.image_id), f"{half.name} is there: {half.reason}")
+            yield Stray(HalfImage(half.image_id), f"{half.name} is there: {half.reason}", beside_images=True)
     for path in (*tools.options.scratch_dir.glob("*.scratch"), *tools.options.scratch_dir.glob(".*.held")):
         yield Stray(OwnFile(str(path)), "it is in the scratch directory and has the name of a capture's file")
     for path in tools.store.path.glob(".*.held"):
-        yield Stray(OwnFile(str(path)), "it is the copy of a disk, beside the images")
+        yield Stray(OwnFile(str(path)), "it is the copy of a disk, beside the images", beside_images=True)
     for path in tools.run_dir.iterdir():
         if export.running(path / SOCKET):
             yield Stray(Export(str(path / SOCKET)), "a process serves a disk there")

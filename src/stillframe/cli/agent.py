@@ -34,12 +34,15 @@ class AgentDoctor(Guarded, Lister):
 
         settings = config.load(files=parsed_args.files)
         log_to_stderr("ERROR")
+        others = settings.messaging.transport_url is not None  # hosts, which may share the image directory
         rows = []
         with ExitStack() as stack:
             tools = hostside.tools(settings, stack)
             for stray in strays(tools, hostside.journal(settings, stack)):
                 state = "there"
-                if parsed_args.fix:
+                if stray.beside_images and others:
+                    state = "left: another host may be making it"
+                elif parsed_args.fix:
                     try:
                         stray.lease.release(tools)
                         state = "given back"
