@@ -2,7 +2,7 @@
 # make demo-ceph   the same on a Ceph cluster of its own, where no byte is copied
 # make test   the checks, then all tests (real guests; needs root or sudo)
 # make test-ceph   the tests that take longer: clusters that fail, and ways around them
-# make test-cloud   the same for a cloud: several hosts, RabbitMQ, each part away in the middle of a capture
+# make test-cloud   the same for a cloud: several hosts, RabbitMQ, Keystone, Glance, each part away in mid-capture
 # make test-faults   the whole fault matrix, into docs/reliability.md
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -33,7 +33,7 @@ test: check
 	$(AS_ROOT) $(BIN)/python -m pytest
 
 test-ceph test-cloud:
-	@tools/setup.sh --dev --clients
+	@tools/setup.sh --dev --clients $(if $(filter test-cloud,$@),--cloud)
 	$(AS_ROOT) $(BIN)/python -m pytest -m $(@:test-%=%)
 
 test-faults: ## every fault at every point of every way of a capture; one cell: FAULTS=POINT/FAULT/WAY
@@ -55,7 +55,9 @@ docs: ## the generated pages of docs/reference
 constraints: ## pin what is installed now
 	{ $(BIN)/pip freeze --exclude-editable && .venv-clients/bin/pip freeze && $(BIN)/pip list --format freeze | grep ^pip=; } \
 	    | LC_ALL=C sort -fu > constraints.txt
+	{ .venv-keystone/bin/pip freeze && .venv-glance/bin/pip freeze && $(BIN)/pip list --format freeze | grep ^pip=; } \
+	    | LC_ALL=C sort -fu > constraints-cloud.txt
 
 clean:
-	$(AS_ROOT) rm -rf .cache .venv .venv-clients build bench/out .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .import_linter_cache src/*.egg-info
+	$(AS_ROOT) rm -rf .cache .venv .venv-clients .venv-keystone .venv-glance build bench/out .demo .mypy_cache \
+	    .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -28,9 +28,7 @@ class Daemon:
         """Makes the directory, which becomes the server's own."""
         self.directory = directory
         self.log = directory / "log"
-        directory.mkdir(mode=0o755, exist_ok=True)
-        if os.geteuid() == 0:
-            shutil.chown(directory, USER, pwd.getpwnam(USER).pw_gid)
+        self.own(directory)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -45,6 +43,12 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def own(self, directory: Path) -> None:
+        """Makes a directory that the server may write to."""
+        directory.mkdir(mode=0o755, exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(directory, USER, pwd.getpwnam(USER).pw_gid)
 
     def command(self) -> Sequence[str | Path]:
         """What is run."""
@@ -70,6 +74,12 @@ class Daemon:
     def kill(self) -> None:
         """SIGKILL, as a crash."""
         self._end(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the process; raises RuntimeError when it does not run."""
+        if self._process is None:
+            raise RuntimeError(f"there is no process in {self.directory}")
+        self._process.send_signal(number)
 
     def restart(self, *, between: Callable[[], object] = lambda: None) -> None:
         """Kills it and starts it again; `between` is done while it is away."""

@@ -1,6 +1,7 @@
 #!/bin/bash
-# setup.sh [--dev] [--clients]: installs on Debian 12 what Stillframe needs to run its demo; --dev adds what the checks,
-# tests and benchmarks need, --clients the OpenStack clients in an environment of their own. Run again, it only looks.
+# setup.sh [--dev] [--clients] [--cloud]: installs on Debian 12 what Stillframe needs to run its demo; --dev adds what the
+# checks, tests and benchmarks need, --clients the OpenStack clients in an environment of their own, --cloud Keystone and
+# Glance in one each. Run again, it only looks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
@@ -14,12 +15,13 @@ DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client
     ceph-mon ceph-osd ceph-common qemu-block-extra)
 BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so rados.*.so rbd.*.so)
 
-dev=no clients=no
+dev=no clients=no cloud=no
 for word in "$@"; do
     case $word in
     --dev) dev=yes ;;
     --clients) clients=yes ;;
-    *) echo "usage: $0 [--dev] [--clients]" >&2 && exit 2 ;;
+    --cloud) cloud=yes ;;
+    *) echo "usage: $0 [--dev] [--clients] [--cloud]" >&2 && exit 2 ;;
     esac
 done
 
@@ -72,27 +74,36 @@ install_rabbitmq() { # without the broker that Debian would start, now and at ev
     [ $made = no ] || as_root rm $policy
     as_root systemctl disable --quiet rabbitmq-server.service epmd.socket 2>/dev/null || true # there may be no systemd
 }
+constraints=constraints.txt
 
 # environment DIR KEY PIP-ARGUMENTS...: pip in a virtual environment, unless it has been done with the same KEY.
 environment() {
     local directory=$1 key=$2 stamp=$1/.setup-$2
     shift 2
     local want
-    want=$(cat tools/setup.sh pyproject.toml constraints.txt /etc/debian_version | sha256sum)
+    want=$(cat tools/setup.sh pyproject.toml "$constraints" /etc/debian_version | sha256sum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
     [ -x "$directory/bin/python" ] || /usr/bin/python3 -m venv "$directory"
     echo "setup: $directory ($key)"
-    "$directory/bin/pip" install -q -c constraints.txt pip # the one that comes with Debian knows no groups
-    "$directory/bin/pip" install -q -c constraints.txt "$@"
+    "$directory/bin/pip" install -q -c "$constraints" pip # the one that comes with Debian knows no groups
+    "$directory/bin/pip" install -q -c "$constraints" "$@"
     echo "$want" >"$stamp"
 }
 
-link_bindings() { # from the distribution just these modules, so that nothing else of it gets in
+link_bindings() { # DIR NAME...: from the distribution just these modules, so that nothing else of it gets in
     local site name
-    site=$(echo .venv/lib/python3.*/site-packages)
-    for name in "${BINDINGS[@]}"; do
+    site=$(echo "$1"/lib/python3.*/site-packages)
+    shift
+    for name in "$@"; do
         ln -sf /usr/lib/python3/dist-packages/$name "$site/"
     done
+}
+
+openstack_services() {
+    local constraints=constraints-cloud.txt # their own: an OpenStack release fits together
+    environment .venv-keystone keystone keystone PyMySQL cheroot
+    environment .venv-glance glance glance PyMySQL cheroot
+    link_bindings .venv-glance "rados.*.so" "rbd.*.so"
 }
 
 install_packages "${PACKAGES[@]}"
@@ -109,6 +120,7 @@ if [ $dev = yes ]; then
 else
     environment .venv runtime --editable .
 fi
-link_bindings
+link_bindings .venv "${BINDINGS[@]}"
 [ $clients = no ] || environment .venv-clients clients --group clients
+[ $cloud = no ] || openstack_services
 .venv/bin/python -m lab.guest >/dev/null || { apt_update && .venv/bin/python -m lab.guest; }
