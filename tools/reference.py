@@ -94,11 +94,12 @@ def _urls() -> Iterator[str]:
     yield "# URLs\n"
     settings = config.load(files=[Path(os.devnull)])
     db = Database("sqlite://")
-    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), DirectoryStore(Path()), tuple, int)
+    store = DirectoryStore(Path())
+    deps = Deps(settings, Servers(db), Captures(db, InProcess()), Hosts(db), store, tuple, int)
     policy = Policy(settings.oslo)
     tables = {
         f"Compute, below {_listed(routes.COMPUTE_ROOTS)}": routes.compute(deps, policy),
-        f"Images, below {_listed(routes.IMAGE_ROOTS)}": routes.image(deps, policy),
+        f"Images, below {_listed(routes.IMAGE_ROOTS)}": routes.image(deps, store, policy),
         "For whoever is signed in": routes.service(deps, policy),
         "For anybody": routes.public(deps, policy),
     }

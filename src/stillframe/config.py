@@ -103,6 +103,7 @@ class Capture:
 class Images:
     """[images]"""
 
+    store: str
     directory: Path
     rbd_locations: bool
 
@@ -135,6 +136,16 @@ class CephCluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """[glance]; keystoneauth's own options of where it is are in the same group"""
+
+    backends: tuple[str, ...]
+    retries: int
+    timeout: float
+    stuck_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Messaging:
     """[messaging]"""
 
@@ -162,11 +173,12 @@ class Settings:
     agent: Agent
     capture: Capture
     images: Images
+    glance: Glance
     messaging: Messaging
     notifications: Notifications
     ceph: Ceph
     ceph_clusters: tuple[CephCluster, ...]  # in the order of [ceph] clusters
-    oslo: cfg.ConfigOpts  # for oslo.policy and oslo.messaging, which read their own groups
+    oslo: cfg.ConfigOpts  # for oslo.policy, oslo.messaging, keystonemiddleware, keystoneauth, which read their groups
 
 
 SERVICE: list[cfg.Opt] = [
@@ -191,6 +203,8 @@ SERVICE: list[cfg.Opt] = [
     ),
 ]
 
+KEYSTONE = "keystone"  # [api] auth
+
 API: list[cfg.Opt] = [
     cfg.StrOpt("socket", help="The Unix socket of the API. Default: STATE_DIR/api.sock."),
     cfg.StrOpt("socket_group", help="The group whose members may use the Unix socket. Default: only its owner."),
@@ -198,7 +212,11 @@ API: list[cfg.Opt] = [
     cfg.StrOpt(
         "auth",
         default="http_basic",
-        choices=[("http_basic", "users of password_file"), ("none", "everybody is an administrator")],
+        choices=[
+            ("http_basic", "users of password_file"),
+            ("keystone", "users of Keystone, by [keystone_authtoken]"),
+            ("none", "everybody is an administrator"),
+        ],
         help="Who is asking, on ADDRESS:PORT. none is for loopback addresses only.",
     ),
     cfg.StrOpt(
@@ -325,12 +343,34 @@ CAPTURE: list[cfg.Opt] = [
     ),
 ]
 
+DIRECTORY, GLANCE = "directory", "glance"  # [images] store
+
 IMAGES: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "store",
+        default=DIRECTORY,
+        choices=[(DIRECTORY, "[images] directory"), (GLANCE, "Glance, by [glance] and [service_user]")],
+        help="Where images go.",
+    ),
     cfg.StrOpt("directory", help="The directory of images. Default: STATE_DIR/images."),
     cfg.BoolOpt(
         "rbd_locations",
         default=False,
         help="Publish images that are on RBD by their location (rbd://FSID/POOL/ID/snap), without copying them here.",
+    ),
+]
+
+GLANCE_OPTIONS: list[cfg.Opt] = [
+    cfg.ListOpt("backends", help="Glance's store for images, then those to take instead. Default: its default store."),
+    cfg.IntOpt(
+        "retries", default=3, min=0, help="How often an upload that was cut off begins again, from its instant."
+    ),
+    cfg.FloatOpt("timeout", default=30, min=1, help="Seconds for each answer of Glance that moves no bytes."),
+    cfg.FloatOpt(
+        "stuck_after",
+        default=60,
+        min=1,
+        help="Seconds that an image may go on saving what nobody sends any more: Glance needs some to notice a cut.",
     ),
 ]
 
@@ -438,6 +478,7 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "agent": AGENT,
     "capture": CAPTURE,
     "images": IMAGES,
+    "glance": GLANCE_OPTIONS,
     "messaging": MESSAGING,
     "notifications": NOTIFICATIONS,
     "ceph": CEPH,
@@ -485,6 +526,7 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         agent=_section(Agent, conf.agent),
         capture=_section(Capture, conf.capture, scratch_dir=state / "scratch"),
         images=_section(Images, conf.images, directory=state / "images"),
+        glance=_section(Glance, conf.glance, backends=()),
         messaging=_section(Messaging, conf.messaging),
         notifications=_section(Notifications, conf.notifications, transport_url=conf.messaging.transport_url),
         ceph=ceph,

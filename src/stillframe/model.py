@@ -239,6 +239,7 @@ class ImageRequest:
     name: str
     target: str | None = None  # None: the root disk
     properties: dict[str, str] = field(default_factory=dict)
+    note: str = ""  # to be said on the timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ class ImageResult:
     size: int  # of the image's file
     virtual_size: int  # of the disk inside
     sha256: str | None = None  # None where no byte moved
+    hashes: dict[str, str] = field(default_factory=dict)  # by other algorithms, as hashlib names them
     properties: dict[str, str] = field(default_factory=dict)
     location: str | None = None  # where the bytes are, when they are not in the store itself
     place: RbdPlace | None = None  # the same, with the way there
@@ -271,6 +273,7 @@ class Image:
     size: int | None = None
     virtual_size: int | None = None
     sha256: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)  # by other algorithms
     min_disk: int = 0  # GiB
     min_ram: int = 0  # MiB
     visibility: str = "private"
@@ -279,6 +282,15 @@ class Image:
     location: str | None = None  # rbd://FSID/POOL/IMAGE/SNAP: the bytes are there, and none in the store itself
     place: RbdPlace | None = None  # the same, with the way there
     parent: RbdPlace | None = None  # the snapshot of the instance's disk that it stays tied to
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """How an image's data are to be sent to Glance, once its record is `queued`."""
+
+    state: str  # of the record, in Glance's words
+    algorithm: str  # of the hash that Glance will have taken
+    backend: str | None = None  # the store that they go to; None: Glance's default
 
 
 @dataclass(frozen=True, slots=True)

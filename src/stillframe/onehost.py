@@ -14,8 +14,11 @@ from stillframe.config import Settings
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
+from stillframe.controller.reservations import Reservations
 from stillframe.controller.rotation import Rotation
 from stillframe.errors import HypervisorUnavailable
+from stillframe.images.desk import NobodyAtDesk
+from stillframe.images.glance import Access
 from stillframe.messaging.inprocess import InProcess
 from stillframe.services import apiside, control, hostside, process
 
@@ -30,16 +33,20 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     stack.enter_context(locked(settings.service.state_dir))
     db = control.database(settings, stack)
     bells = InProcess()
-    tools = hostside.tools(settings, stack)
+    images = control.images(settings)
+    desk = control.desk(settings, db, images) if isinstance(images, Access) else None
+    tools = hostside.tools(settings, stack, desk or NobodyAtDesk())
     bell = bells.bell(settings.service.host)
     agent = hostside.agent(settings, stack, tools, ControllerEndpoint(db, settings.controller), bell)
     reconciler = Reconciler(db, settings.controller, bells)
     outbox = Outbox(db, control.notifier(settings, stack))
-    control.begin_chores(stack, reconciler, Rotation(db, control.DirectoryShelf(tools.store)), outbox)
+    if desk is not None:
+        control.begin_looking(stack, Reservations(db, desk, bells))
+    control.begin_chores(stack, reconciler, Rotation(db, desk or control.DirectoryShelf(tools.directory)), outbox)
     hostside.begin(settings, stack, agent, tools.store)
     journal = hostside.journal(settings, stack)
     app = apiside.application_over(
-        settings, db, bells, tools.store, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
+        settings, db, bells, images, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
     )
     stack.enter_context(serve(app, settings.api))
 

@@ -22,6 +22,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import SOCKET
 from stillframe.disks import export
 from stillframe.hypervisor import backup, inventory
+from stillframe.images.directory import DirectoryStore
 from stillframe.model import PowerState
 
 
@@ -52,17 +53,22 @@ def _seen(tools: Tools) -> Iterator[Stray]:
     """All that looks like ours, owned or not; what holds a guest first."""
     yield from _guarded(tools.guard.armed())
     yield from _backups(tools)
-    for half in tools.store.halves():
-        if not half.name.endswith(".json"):  # a published image that is damaged is its owner's
-            yield Stray(HalfImage(half.image_id), f"{half.name} is there: {half.reason}", beside_images=True)
+    if isinstance(tools.store, DirectoryStore):
+        yield from _beside_images(tools.store)
     for path in (*tools.options.scratch_dir.glob("*.scratch"), *tools.options.scratch_dir.glob(".*.held")):
         yield Stray(OwnFile(str(path)), "it is in the scratch directory and has the name of a capture's file")
-    for path in tools.store.path.glob(".*.held"):
-        yield Stray(OwnFile(str(path)), "it is the copy of a disk, beside the images", beside_images=True)
     for path in tools.run_dir.iterdir():
         if export.running(path / SOCKET):
             yield Stray(Export(str(path / SOCKET)), "a process serves a disk there")
         yield Stray(SocketDirectory(str(path)), "it is a directory for a socket of ours")
+
+
+def _beside_images(store: DirectoryStore) -> Iterator[Stray]:
+    for half in store.halves():
+        if not half.name.endswith(".json"):  # a published image that is damaged is its owner's
+            yield Stray(HalfImage(half.image_id), f"{half.name} is there: {half.reason}", beside_images=True)
+    for path in store.path.glob(".*.held"):
+        yield Stray(OwnFile(str(path)), "it is the copy of a disk, beside the images", beside_images=True)
 
 
 def _guarded(arms: tuple[Arm, ...]) -> Iterator[Stray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from wsgiref.types import WSGIApplication
 
 import falcon
 from falcon.media import JSONHandler
@@ -11,17 +12,24 @@ from falcon.media import JSONHandler
 from stillframe.api import routes
 from stillframe.api.auth import sign_in
 from stillframe.api.deps import Deps
-from stillframe.api.faults import Faults
+from stillframe.api.faults import CHALLENGE, Faults
 from stillframe.api.metrics import CaptureCounts, Metering, StoreCounts, StrayCount
 from stillframe.api.middleware import Microversions, RequestIds, SigningIn
 from stillframe.api.policy import Policy
 from stillframe.api.resource import Resource
+from stillframe.config import KEYSTONE
+from stillframe.errors import ConfigInvalid
 
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def application(deps: Deps) -> App:
+def application(deps: Deps) -> WSGIApplication:
     """The application; raises ConfigInvalid for options of [api] that cannot be used."""
+    by_token = deps.settings.api.auth == KEYSTONE
+    if deps.glance is not None and not by_token:
+        raise ConfigInvalid(
+            reason="[images] store = glance needs [api] auth = keystone: images are made by their users"
+        )
     policy, signing_in = Policy(deps.settings.oslo), SigningIn(sign_in(deps.settings.api))
     app = App(
         middleware=[
@@ -35,12 +43,17 @@ def application(deps: Deps) -> App:
     # ASCII only, so that a refusal can quote whatever was sent
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(dumps=json.dumps)
     app.req_options.auto_parse_qs_csv = False
-    Faults(lambda request: _is_operator(policy, request)).install(app)
+    Faults(lambda request: _is_operator(policy, request), None if by_token else CHALLENGE).install(app)
     _mount(app, deps, policy)
     deps.registry.register(CaptureCounts(deps.captures.counts))
-    deps.registry.register(StoreCounts(deps.store))
     deps.registry.register(StrayCount(deps.strays))
-    return app
+    if deps.store is not None:
+        deps.registry.register(StoreCounts(deps.store))
+    if not by_token:
+        return app
+    from stillframe.api.tokenguard import guarded  # noqa: PLC0415 - half a second of libraries
+
+    return guarded(app, deps.settings.oslo)
 
 
 def _mount(app: App, deps: Deps, policy: Policy) -> None:
@@ -50,9 +63,10 @@ def _mount(app: App, deps: Deps, policy: Policy) -> None:
     for path, methods in routes.service(deps, policy).items():
         app.add_route(path, Resource(methods, url))
     compute = {path: Resource(methods, url) for path, methods in routes.compute(deps, policy).items()}
-    image = {path: Resource(methods, url) for path, methods in routes.image(deps, policy).items()}
     _mount_below(app, routes.COMPUTE_ROOTS, compute)
-    _mount_below(app, routes.IMAGE_ROOTS, image)
+    if deps.store is not None:
+        image = {path: Resource(methods, url) for path, methods in routes.image(deps, deps.store, policy).items()}
+        _mount_below(app, routes.IMAGE_ROOTS, image)
 
 
 def _mount_below(app: App, roots: Iterable[str], resources: Mapping[str, Resource]) -> None:

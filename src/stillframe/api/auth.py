@@ -1,4 +1,4 @@
-"""Who is asking: the peer of a Unix socket, a name with a password, or anybody on loopback."""
+"""Who is asking: the peer of a Unix socket, a name with a password, a user of Keystone, or anybody on loopback."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import falcon
 
+from stillframe.api import tokens
 from stillframe.api.call import Caller
 from stillframe.api.passwords import PasswordFile, with_implied
-from stillframe.config import Api
+from stillframe.config import KEYSTONE, Api
 from stillframe.errors import ConfigInvalid, Forbidden, NotSignedIn
 
 PEER_UID = "X_REMOTE_UID"  # cheroot's WSGI key; clients' headers begin with HTTP_, so that nobody can send it
@@ -86,6 +87,17 @@ class PeerFirst:
         return Caller(_name(uid), self._project, roles)
 
 
+class TokenFirst:
+    """`auth = keystone`. The administrators of a Unix socket's host need no token, unless they send one."""
+
+    def __init__(self, project: str) -> None:
+        self._peer = PeerFirst(project, tokens.caller)
+
+    def __call__(self, request: falcon.Request) -> Caller:
+        peer = self._peer(request) if request.get_header(tokens.HEADER) is None else None
+        return peer if peer is not None and "admin" in peer.roles else tokens.caller(request)
+
+
 class Nobody:
     """No address to listen on: only the Unix socket's peers are known."""
 
@@ -97,6 +109,8 @@ def sign_in(settings: Api) -> SignIn:
     """The way that the options ask for; raises ConfigInvalid."""
     if not settings.project:
         raise ConfigInvalid(reason="[api] project is empty")
+    if settings.auth == KEYSTONE:
+        return TokenFirst(settings.project)
     if settings.auth == "none":
         return PeerFirst(settings.project, Anybody(settings.project, settings.public_url))
     if settings.password_file is None:

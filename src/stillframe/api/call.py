@@ -37,6 +37,7 @@ class Caller:
     user_id: str
     project_id: str
     roles: frozenset[str]
+    auth: object = field(default=None, repr=False, compare=False)  # the plugin of a Keystone user's token
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glance import Access
 from stillframe.model import Fault
 
 
@@ -34,7 +35,8 @@ class Deps:
     servers: Servers
     captures: Captures
     hosts: Hosts
-    store: DirectoryStore
+    store: DirectoryStore | None  # None: images go to Glance
     health: Health
     strays: Callable[[], int]  # things on this host that no capture owns; raises StillframeError
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    glance: Access | None = None

@@ -32,8 +32,10 @@ CHALLENGE = 'Basic realm="Stillframe", charset="UTF-8"'
 class Faults:
     """Turns exceptions into answers. `shows_operator` says whether this request's caller may read paths and hosts."""
 
-    def __init__(self, shows_operator: Callable[[falcon.Request], bool]) -> None:
+    def __init__(self, shows_operator: Callable[[falcon.Request], bool], challenge: str | None) -> None:
+        """`challenge`: the header of a 401; None where somebody else writes it."""
         self._shows_operator = shows_operator
+        self._challenge = challenge
 
     def install(self, app: falcon.App[falcon.Request, falcon.Response]) -> None:
         """Registers the three handlers: what we foresaw, what Falcon refuses, and everything else."""
@@ -45,8 +47,8 @@ class Faults:
         fault = error.fault
         if fault.status >= 500:
             LOG.error("%s %s: %s", request.context.request_id, fault.code, error, exc_info=error)
-        if fault.status == 401:
-            response.set_header("WWW-Authenticate", CHALLENGE)
+        if fault.status == 401 and self._challenge is not None:
+            response.set_header("WWW-Authenticate", self._challenge)
         self._answer(request, response, fault)
 
     def _refused(self, request: falcon.Request, response: falcon.Response, error: falcon.HTTPError, _: Any) -> None:

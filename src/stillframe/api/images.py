@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from heapq import merge
 
-from stillframe.api.call import Caller
-from stillframe.api.deps import Deps
-from stillframe.api.policy import Policy
 from stillframe.controller.captures import Captures
 from stillframe.errors import CaptureNotFound, ImageFailed, ImageNotFound
 from stillframe.images.directory import DirectoryStore
-from stillframe.model import CaptureStatus, Image, Instance
+from stillframe.model import CaptureStatus, Image
 
 OPEN = ("public", "community")
 SHARED_WITH = "instance_owner"  # the property that names the project of the instance
@@ -31,24 +28,12 @@ def with_visibility(image: Image) -> Image:
     return replace(image, visibility="shared") if shared else image
 
 
-def base_image(store: DirectoryStore, instance: Instance, policy: Policy, caller: Caller) -> Image | None:
-    """The image that the instance was made from, if this store has it and the instance's owner may see it."""
-    if instance.base_image_id is None:
-        return None
-    try:
-        image = store.get(instance.base_image_id)
-    except ImageNotFound:
-        return None
-    allowed = visible(image, policy.scope(caller)) and visible(image, instance.project_id)
-    return image if allowed else None
-
-
 class Images:
     """What the image API shows."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._store: DirectoryStore = deps.store
-        self._captures: Captures = deps.captures
+    def __init__(self, store: DirectoryStore, captures: Captures) -> None:
+        self._store = store
+        self._captures = captures
 
     def get(self, image_id: str, project: str | None) -> Image:
         """Raises ImageNotFound, or ImageFailed when its capture ended without it."""

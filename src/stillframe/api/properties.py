@@ -10,7 +10,7 @@ from stillframe.api.views.common import whole
 from stillframe.api.views.images import ATTRIBUTES
 from stillframe.config import GIB
 from stillframe.errors import BadRequest, QuotaExceeded
-from stillframe.model import Disk, Image, Instance
+from stillframe.model import Disk, Instance
 
 ATTESTED = ("stillframe_", "md5sum", "instance_owner")  # the last one shares an image with a project
 NEVER_INHERITED = (
@@ -25,6 +25,7 @@ NEVER_INHERITED = (
     "base_image_ref",
     "backup_type",
 )
+FIELDS = ("min_disk", "min_ram")  # attributes that travel among the properties
 REQUIRE_QUIESCE = "os_require_quiesce"
 
 
@@ -50,21 +51,14 @@ def requires_quiesce(properties: Mapping[str, str]) -> bool:
     return bool(bool_from_string(properties.get(REQUIRE_QUIESCE, "no")))
 
 
-def inherited(base: Image | None, not_inherited: Iterable[str]) -> dict[str, str]:
+def inherited(base: Mapping[str, str], not_inherited: Iterable[str]) -> dict[str, str]:
     """What an image takes over from the base image; `not_inherited` are names or beginnings of names."""
-    if base is None:
-        return {}
     left_out = (*NEVER_INHERITED, *not_inherited)
-    properties = {
+    return {
         name: value
-        for name, value in base.properties.items()
-        if name not in ATTRIBUTES and not name.startswith(left_out)
+        for name, value in base.items()
+        if (name not in ATTRIBUTES or name in FIELDS) and not name.startswith(left_out)
     }
-    if base.min_ram:
-        properties["min_ram"] = str(base.min_ram)
-    if base.min_disk:
-        properties["min_disk"] = str(base.min_disk)
-    return properties
 
 
 def of_image(

@@ -15,7 +15,9 @@ from stillframe.api.handlers.instance_actions import InstanceActions
 from stillframe.api.handlers.limits import Limits
 from stillframe.api.handlers.servers import Servers
 from stillframe.api.handlers.service import Service
+from stillframe.api.imaging import imaging
 from stillframe.api.policy import Policy
+from stillframe.images.directory import DirectoryStore
 
 Table = Mapping[str, Mapping[str, Handler]]  # URL -> method -> handler
 
@@ -26,7 +28,8 @@ IMAGE_ROOTS = ("/image/v2", "/v2.1/v2")  # without Keystone novaclient has one e
 def compute(deps: Deps, policy: Policy) -> Table:
     """Below each of COMPUTE_ROOTS."""
     servers, flavors, limits = Servers(deps, policy), Flavors(deps, policy), Limits(deps, policy)
-    captures, capturing, actions = CaptureHandlers(deps, policy), Capturing(deps, policy), InstanceActions(deps, policy)
+    captures, actions = CaptureHandlers(deps, policy), InstanceActions(deps, policy)
+    capturing = Capturing(deps, policy, imaging(deps, policy))
     return {
         "/servers": {"GET": servers.index},
         "/servers/detail": {"GET": servers.detail},
@@ -43,9 +46,9 @@ def compute(deps: Deps, policy: Policy) -> Table:
     }
 
 
-def image(deps: Deps, policy: Policy) -> Table:
-    """Below each of IMAGE_ROOTS."""
-    images = ImageHandlers(deps, policy)
+def image(deps: Deps, store: DirectoryStore, policy: Policy) -> Table:
+    """Below each of IMAGE_ROOTS, where images are in a directory."""
+    images = ImageHandlers(deps, store, policy)
     return {
         "/images": {"GET": images.index},
         "/images/{image_id}": {"GET": images.show, "DELETE": images.delete},

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from cheroot import makefile, server, wsgi
 from cheroot.connections import ConnectionManager
 
-from stillframe.api.app import App
 from stillframe.api.call import BODY_LIMIT
 from stillframe.api.listening import tcp_socket, unix_socket
 from stillframe.config import Api
@@ -37,7 +37,7 @@ class Served:
 
 
 @contextmanager
-def serve(app: App, api: Api) -> Iterator[Served]:
+def serve(app: WSGIApplication, api: Api) -> Iterator[Served]:
     """Serves the application in threads until the context ends. Raises AddressInUse, ConfigInvalid."""
     with ExitStack() as stack:
         address = None
@@ -72,7 +72,7 @@ def _remove(path: Path, inode: int) -> None:
 class _Server(wsgi.Server):
     """A cheroot server over a socket that listens already; peers of a Unix socket are known by their kernel."""
 
-    def __init__(self, app: App, listener: socket.socket, threads: int) -> None:
+    def __init__(self, app: WSGIApplication, listener: socket.socket, threads: int) -> None:
         local = listener.family == socket.AF_UNIX
         name = listener.getsockname()
         super().__init__(

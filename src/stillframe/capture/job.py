@@ -19,6 +19,7 @@ from stillframe.capture.sources import Source
 from stillframe.capture.subject import Subject, look_at
 from stillframe.capture.timeline import Timeline
 from stillframe.capture.tools import Tools
+from stillframe.capture.uploads import Uploads
 from stillframe.capture.watch import watched
 from stillframe.capture.work import Work
 from stillframe.datapath.control import Control
@@ -102,6 +103,7 @@ class Job:
         self._control = Control(stall=tools.options.transfer_stall)
         self._timeline = Timeline(kept.steps, changed)
         self._leases = Leases(kept.order.capture_id, journal, tools)
+        self._uploads = Uploads()
         self._attempt = kept.attempt
         self._phase = Phase.HELD if kept.hold else Phase.WAITING
         self._end = end
@@ -149,9 +151,10 @@ class Job:
 
     def _attempted(self) -> tuple[tuple[ImageResult, ...], Fault | None]:
         try:
-            if self._kept.results:
+            if self._kept.results and not self._half_sent():
                 return self._asked_again(self._kept), None
-            self._attempt = self._patiently(lambda: self._controller.begin(self.capture_id, *self._identity))
+            if not self._kept.results:
+                self._attempt = self._patiently(lambda: self._controller.begin(self.capture_id, *self._identity))
             return self._capture(), None
         except StillframeError as error:
             return (), error.fault
@@ -162,6 +165,7 @@ class Job:
     def _capture(self) -> tuple[ImageResult, ...]:
         """Source, turn, transfer, commit, publication. A cheap source is taken before the turn comes."""
         with ExitStack() as stack:
+            stack.callback(self._uploads.close)
             work, source, choices = self._resumed() or self._planned()
             hold = self._kept.hold
             early = hold is None and not source.cheap
@@ -176,6 +180,13 @@ class Job:
             self._commit(work, source, hold, results)
             self._publish(work, hold, results)
         return results
+
+    def _half_sent(self) -> bool:
+        """Whether the last bytes of an upload went down with the agent: the same attempt has to send it again."""
+        way = self._kept.way
+        if way is None or way.transfer != planner.UPLOAD.name:
+            return False
+        return not all(self._tools.glance.published(result.id) for result in self._kept.results)
 
     def _asked_again(self, kept: Kept) -> tuple[ImageResult, ...]:
         """After a restart at the very end: the controller decides, or says again what it decided."""
@@ -207,9 +218,12 @@ class Job:
             subject = self._patiently(lambda: look_at(self._kept.order, self._tools))
             choices = planner.plan(subject, self._tools)
             step.note(f"{choices[0].source.name}+{choices[0].transfer.name}")
-            for refusal in choices[0].refused:
-                step.note(f"not {refusal}")
+            for said in (*(f"not {refusal}" for refusal in choices[0].refused), *self._notes()):
+                step.note(said)
         return self._work(subject), choices[0].source, choices
+
+    def _notes(self) -> list[str]:
+        return [image.note for image in self._kept.order.images if image.note]
 
     def _held(self, work: Work, choices: tuple[planner.Choice, ...]) -> tuple[Work, Source, Hold]:
         """The instant, by the first source that gives it."""
@@ -294,7 +308,7 @@ class Job:
 
     def _work(self, subject: Subject) -> Work:
         self._control.throttle.rate = subject.bandwidth
-        return Work(subject, self._leases, self._timeline, self._control, self._tools)
+        return Work(subject, self._leases, self._timeline, self._control, self._tools, self._attempt, self._uploads)
 
     def _enter(self, phase: Phase) -> None:
         with self._lock:

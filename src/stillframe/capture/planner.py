@@ -19,28 +19,35 @@ from stillframe.capture.transfers.clone import Clone
 from stillframe.capture.transfers.directory import Directory
 from stillframe.capture.transfers.rbdclone import RbdClone
 from stillframe.capture.transfers.rbdimport import RbdImport
+from stillframe.capture.transfers.upload import Upload
 from stillframe.errors import NoWay
+from stillframe.images.glancestore import GlanceStore
 
 Pair = tuple[Source, Transfer]
 
 # In order of cost: what moves no bytes before what does, what keeps no scratch before what does. Where images are to be
 # on RBD (`import`), that goes before a cheaper way to have them elsewhere.
 SNAPSHOT, REFLINK, BACKUP, OFFLINE, COLD = Snapshot(), Reflink(), Backup(), Offline(), Cold()
-CLONE, DIRECTORY, RBD_CLONE, RBD_IMPORT = Clone(), Directory(), RbdClone(), RbdImport()
+CLONE, DIRECTORY, UPLOAD, RBD_CLONE, RBD_IMPORT = Clone(), Directory(), Upload(), RbdClone(), RbdImport()
 PAIRS: tuple[Pair, ...] = (
     (COLD, RBD_IMPORT),
     (COLD, DIRECTORY),
+    (COLD, UPLOAD),
     (SNAPSHOT, RBD_CLONE),
     (SNAPSHOT, RBD_IMPORT),
     (SNAPSHOT, DIRECTORY),
+    (SNAPSHOT, UPLOAD),
     (REFLINK, RBD_IMPORT),
     (REFLINK, CLONE),
     (REFLINK, DIRECTORY),
+    (REFLINK, UPLOAD),
     (BACKUP, RBD_IMPORT),
     (BACKUP, DIRECTORY),
+    (BACKUP, UPLOAD),
     (OFFLINE, RBD_IMPORT),
     (OFFLINE, CLONE),
     (OFFLINE, DIRECTORY),
+    (OFFLINE, UPLOAD),
 )
 
 
@@ -81,12 +88,15 @@ def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
 def _considered(subject: Subject, tools: Tools) -> Iterator[Pair]:
     """What has anything to do with this subject here: nobody wants to read why Ceph does not serve a disk in a file."""
     on_rbd = any(layer.rbd for wanted in subject.wanted for layer in wanted.disk.chain)
+    elsewhere = (CLONE, DIRECTORY) if isinstance(tools.store, GlanceStore) else (UPLOAD,)
     for source, transfer in PAIRS:
         if source is COLD and not subject.cold:
             continue
         if source is SNAPSHOT and not on_rbd:
             continue
         if transfer is RBD_IMPORT and not tools.ceph.options.convert_ceph_raw_for_qcow2:
+            continue
+        if transfer in elsewhere:
             continue
         yield source, transfer
 

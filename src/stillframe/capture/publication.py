@@ -9,7 +9,7 @@ from stillframe import failpoints
 from stillframe.capture.held import Hold
 from stillframe.capture.work import Work
 from stillframe.config import GIB
-from stillframe.errors import StillframeError
+from stillframe.errors import ImageIncomplete, StillframeError
 from stillframe.model import Image, ImageRequest, ImageResult, Instant, now
 
 LOG = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ MIN_DISK, MIN_RAM = "min_disk", "min_ram"
 def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageResult:
     """The result with all properties of the image: those asked for, and those that Stillframe vouches for."""
     return replace(
-        result, properties={**request.properties, **result.properties, **_attestation(hold.source, hold.instant)}
+        result, properties={**request.properties, **result.properties, **attestation(hold.source, hold.instant)}
     )
 
 
@@ -29,7 +29,16 @@ def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     """Makes all images of the capture visible, one after another. Doing it again after a crash is fine."""
     for wanted, result in zip(work.subject.wanted, results, strict=True):
         with failpoints.around("image.publish"):
-            work.tools.store.publish(_image(wanted.image, result, hold.instant))
+            _publish(work, _image(wanted.image, result, hold.instant))
+
+
+def _publish(work: Work, image: Image) -> None:
+    """Whether the last bytes of an upload arrived is the store's to say: an answer may be lost."""
+    lost = work.uploads.complete(image.id)
+    try:
+        work.tools.store.publish(image)
+    except ImageIncomplete as error:
+        raise lost or error from error
 
 
 def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
@@ -44,7 +53,8 @@ def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
             LOG.warning("capture %s: image %s could not be withdrawn: %s", work.capture_id, result.id, error)
 
 
-def _attestation(source: str, instant: Instant) -> dict[str, str]:
+def attestation(source: str, instant: Instant) -> dict[str, str]:
+    """What Stillframe vouches for, as properties."""
     found = {
         "stillframe_consistency": instant.consistency.value,
         "stillframe_captured_at": instant.captured_at.isoformat(),
@@ -55,8 +65,13 @@ def _attestation(source: str, instant: Instant) -> dict[str, str]:
     return found
 
 
+def min_disk(request: ImageRequest, size: int) -> int:
+    """In GiB: what was asked for, but not less than the disk."""
+    return max(int(request.properties.get(MIN_DISK, 0)), -(-size // GIB))
+
+
 def _image(request: ImageRequest, result: ImageResult, instant: Instant) -> Image:
-    properties = dict(result.properties)
+    properties = {name: value for name, value in result.properties.items() if name != MIN_DISK}
     moment = now()
     return Image(
         id=result.id,
@@ -70,7 +85,8 @@ def _image(request: ImageRequest, result: ImageResult, instant: Instant) -> Imag
         size=result.size,
         virtual_size=result.virtual_size,
         sha256=result.sha256,
-        min_disk=max(int(properties.pop(MIN_DISK, 0)), -(-result.virtual_size // GIB)),
+        hashes=result.hashes,
+        min_disk=min_disk(request, result.virtual_size),
         min_ram=int(properties.pop(MIN_RAM, 0)),
         properties=properties,
         captured_at=instant.captured_at,

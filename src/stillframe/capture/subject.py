@@ -36,6 +36,7 @@ class Subject:
     trim: bool
     cold: bool
     bandwidth: int  # bytes a second; 0: no limit
+    request_id: str = ""
 
     @property
     def running(self) -> bool:
@@ -71,6 +72,7 @@ def look_at(order: Order, tools: Tools) -> Subject:
         trim=wishes.trim or options.trim,
         cold=wishes.cold or options.cold,
         bandwidth=min(filter(None, (wishes.bandwidth, options.bandwidth)), default=0),
+        request_id=order.request_id,
     )
 
 

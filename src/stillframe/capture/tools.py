@@ -12,6 +12,9 @@ from stillframe.config import Capture as CaptureOptions
 from stillframe.disks.ceph import Ceph
 from stillframe.hypervisor.connection import Connection
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glancestore import GlanceStore
+
+Store = DirectoryStore | GlanceStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,21 @@ class Tools:
 
     hypervisor: Connection
     guard: Guard
-    store: DirectoryStore
+    store: Store
     options: CaptureOptions
     stillness: Stillness
     ceph: Ceph
     flattening: Flattening
     run_dir: Path  # short-lived sockets live below it, each in a directory of its own
+
+    @property
+    def directory(self) -> DirectoryStore:
+        """The store, where the planner has made sure that it is a directory."""
+        assert isinstance(self.store, DirectoryStore)  # noqa: S101
+        return self.store
+
+    @property
+    def glance(self) -> GlanceStore:
+        """The store, where the planner has made sure that it is Glance."""
+        assert isinstance(self.store, GlanceStore)  # noqa: S101
+        return self.store

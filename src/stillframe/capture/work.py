@@ -10,6 +10,7 @@ from stillframe.capture.leases import Leases, SocketDirectory
 from stillframe.capture.subject import Subject
 from stillframe.capture.timeline import Timeline
 from stillframe.capture.tools import Tools
+from stillframe.capture.uploads import Uploads
 from stillframe.datapath.control import Control
 
 SOCKET = "nbd.sock"  # in a directory of its own
@@ -24,6 +25,8 @@ class Work:
     timeline: Timeline
     control: Control
     tools: Tools
+    attempt: str  # its token
+    uploads: Uploads
 
     @property
     def capture_id(self) -> str:

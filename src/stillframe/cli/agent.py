@@ -29,6 +29,7 @@ class AgentDoctor(Guarded, Lister):
         """Column names and rows; the exit code is of the last that could not be given back."""
         from stillframe import config  # noqa: PLC0415  (the whole agent)
         from stillframe.agent.doctor import strays  # noqa: PLC0415
+        from stillframe.images.desk import NobodyAtDesk  # noqa: PLC0415
         from stillframe.services import hostside  # noqa: PLC0415
         from stillframe.services.process import log_to_stderr  # noqa: PLC0415
 
@@ -37,7 +38,7 @@ class AgentDoctor(Guarded, Lister):
         others = settings.messaging.transport_url is not None  # hosts, which may share the image directory
         rows = []
         with ExitStack() as stack:
-            tools = hostside.tools(settings, stack)
+            tools = hostside.tools(settings, stack, NobodyAtDesk())
             for stray in strays(tools, hostside.journal(settings, stack)):
                 state = "there"
                 if stray.beside_images and others:

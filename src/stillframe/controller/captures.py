@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from stillframe.controller import decisions, views
+from stillframe.controller import decisions, reservations, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import page
 from stillframe.controller.schema import AnyRow, captures, instances
@@ -16,12 +16,15 @@ from stillframe.errors import (
     CaptureCancelled,
     CaptureEnded,
     CaptureNotFound,
+    GlanceFailed,
+    GlanceUnreachable,
     ImageNotFound,
     InstanceNotFound,
+    Reported,
     WrongState,
 )
 from stillframe.messaging.contract import AgentApi
-from stillframe.model import Capture, CaptureStatus, Image, ImageRequest, Phase, VmState, Wishes, now
+from stillframe.model import Capture, CaptureStatus, Fault, Image, ImageRequest, Phase, Server, VmState, Wishes, now
 
 CAPTURABLE = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED)
 _KEYS = ((captures.c.created_at, True), (captures.c.id, True))
@@ -42,6 +45,7 @@ class CaptureRequest:
     kind: str = "snapshot"  # or backup
     backup_type: str | None = None
     rotation: int | None = None
+    reserve: bool = False  # its images get records outside before an agent may begin: see `reserved`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,21 @@ class Captures:
         Raises InstanceNotFound, or WrongState when the instance's vm_state or task_state does not allow it.
         """
         row = self._db.write(_accept, request)
+        if not request.reserve:
+            self._agents.wake(row.host)
+        return views.capture(row)
+
+    def reserved(self, capture_id: str) -> Capture:
+        """The records of its images are made: an agent may begin. Raises the cause when it has ended meanwhile."""
+        row = self._db.write(_reserved, capture_id)
+        if row.fault is not None:
+            raise Reported(row.fault)
         self._agents.wake(row.host)
         return views.capture(row)
+
+    def fail(self, capture_id: str, why: Fault) -> None:
+        """Ends a capture that no agent may begin yet."""
+        self._db.write(_fail, capture_id, why)
 
     def cancel(self, capture_id: str, project: str | None) -> Capture:
         """Ends a capture that no agent has begun, has any other stopped; asking again changes nothing.
@@ -143,11 +160,34 @@ def _accept(connection: Connection, request: CaptureRequest) -> AnyRow:
     return accepted or _record(connection, request, _take_task_state(connection, request))
 
 
+def _reserved(connection: Connection, capture_id: str) -> AnyRow:
+    reservations.made(connection, capture_id)
+    return _row(connection, capture_id, None)
+
+
+def _fail(connection: Connection, capture_id: str, why: Fault) -> None:
+    """Unless the answer is missing or was no answer of Glance's own, nobody makes a record of it any more."""
+    if why.code not in (GlanceUnreachable.code, GlanceFailed.code):
+        reservations.made(connection, capture_id)
+    row = _row(connection, capture_id, None)
+    if not CaptureStatus(row.status).final:
+        decisions.fail(connection, row, why, now())
+
+
 def _cancel(connection: Connection, capture_id: str, project: str | None) -> tuple[bool, AnyRow]:
     """Whether that told it to stop, and the row as it is then."""
     _row(connection, capture_id, project)
     told = decisions.cancel(connection, capture_id, CaptureCancelled().fault, now())
     return told, _row(connection, capture_id, project)
+
+
+def expect_free(server: Server, action: str) -> None:
+    """Raises WrongState when a capture would be refused as things are now."""
+    instance = server.instance
+    if instance.vm_state not in CAPTURABLE:
+        raise WrongState(action=action, instance=instance.id, attribute="vm_state", value=instance.vm_state)
+    if server.task_state is not None:
+        raise WrongState(action=action, instance=instance.id, attribute="task_state", value=server.task_state)
 
 
 def _take_task_state(connection: Connection, request: CaptureRequest) -> AnyRow:
@@ -200,6 +240,8 @@ def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -
         )
         .returning(captures)
     )
+    if request.reserve:
+        reservations.begin(connection, request.images[0].id, [image.id for image in request.images])
     return connection.execute(new).one()
 
 

@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, up
 from stillframe import failpoints
 from stillframe.controller import outbox
 from stillframe.controller.columns import UtcTime
-from stillframe.controller.schema import AnyRow, captures, instances
-from stillframe.errors import CaptureCancelled, PublicationUnknown
+from stillframe.controller.schema import AnyRow, captures, instances, reservations
+from stillframe.errors import CaptureCancelled, ImageDeleted, PublicationUnknown
 from stillframe.messaging.contract import CaptureReport
 from stillframe.messaging.notices import Event
 from stillframe.model import CaptureStatus, Fault, Phase, TaskState
@@ -37,6 +37,8 @@ _TASK_STATES = {
     Phase.ENDED: None,
 }
 
+_CANCELS = (CaptureCancelled.code, ImageDeleted.code)  # somebody did not want it any more
+
 
 def task_state(kind: str, phase: Phase) -> TaskState | None:
     """Nova's task_state of an instance whose capture is in this phase."""
@@ -48,6 +50,13 @@ def task_state(kind: str, phase: Phase) -> TaskState | None:
 def row_of(connection: Connection, capture_id: str) -> AnyRow | None:
     """The capture as it is now."""
     return connection.execute(select(captures).where(captures.c.id == capture_id)).one_or_none()
+
+
+def making(connection: Connection, image_id: str) -> AnyRow | None:
+    """The capture that makes this image and has it reserved."""
+    of = reservations.c.capture_id == captures.c.id
+    query = select(captures).join(reservations, of).where(reservations.c.image_id == image_id)
+    return connection.execute(query).one_or_none()
 
 
 @failpoints.around("record.begin")
@@ -191,7 +200,7 @@ def _end_as_reported(connection: Connection, row: AnyRow, report: CaptureReport,
 
 
 def _ending(why: Fault, now: datetime) -> dict[str, Any]:
-    status = CaptureStatus.CANCELLED if why.code == CaptureCancelled.code else CaptureStatus.FAILED
+    status = CaptureStatus.CANCELLED if why.code in _CANCELS else CaptureStatus.FAILED
     return {"status": status, "phase": Phase.ENDED, "fault": why, "ended_at": now, "updated_at": now}
 
 

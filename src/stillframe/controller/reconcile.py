@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Select, and_, delete, not_, select, update
+from sqlalchemy import Connection, Select, and_, delete, not_, or_, select, update
 
 from stillframe import config
 from stillframe.controller import decisions
@@ -16,7 +16,7 @@ from stillframe.controller.claims import Claims
 from stillframe.controller.database import Database
 from stillframe.controller.inventory import ask_again
 from stillframe.controller.paging import CHUNK, chunks
-from stillframe.controller.schema import AnyRow, captures, hosts, instances, sightings
+from stillframe.controller.schema import AnyRow, captures, hosts, instances, reservations, sightings
 from stillframe.controller.watch import Watch
 from stillframe.errors import HostUnreachable, InstanceGone, PublicationUnknown
 from stillframe.messaging.contract import AgentApi
@@ -113,7 +113,7 @@ class Reconciler:
         return tuple(gone)
 
     def _prune(self, now: datetime) -> int:
-        """Forgets old captures, but not backups that a rotation still has to count."""
+        """Forgets old captures, but neither backups that a rotation still counts nor what has records to take back."""
         c = captures.c
         counted = and_(
             c.kind == "backup",
@@ -121,7 +121,8 @@ class Reconciler:
             not_(c.retired),
             c.instance_id.in_(select(instances.c.id)),
         )
-        old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(counted))
+        kept = or_(counted, c.id.in_(select(reservations.c.capture_id)))
+        old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(kept))
         pruned = 0
         any_ = self._db.read(lambda connection: connection.scalar(old.limit(1)))
         with self._claimed("prune", needed=any_ is not None) as mine:

@@ -71,6 +71,14 @@ class SightingColumns(TypedColumns):
     host: Named[str] = Column(NAME, primary_key=True)
 
 
+class ReservationColumns(TypedColumns):
+    """One row an image whose record outside may have to be taken back."""
+
+    image_id: Named[str] = Column(UUID, primary_key=True)
+    capture_id: Named[str] = Column(UUID)
+    made: Named[bool]  # False: whoever accepted the capture is about to make the record, and no agent may begin
+
+
 class CaptureColumns(TypedColumns):
     """One row a capture. It outlives its instance, so nothing refers to that row."""
 
@@ -132,6 +140,7 @@ instances = Table(
 )
 notices = Table("notices", metadata, NoticeColumns, **MARIADB)
 sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"), **MARIADB)
+reservations = Table("reservations", metadata, ReservationColumns, Index(None, "capture_id"), **MARIADB)
 captures = Table(
     "captures",
     metadata,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from stillframe import records
+from stillframe.errors import ConfigInvalid
 from stillframe.messaging import wire
 from stillframe.messaging.bus import EXCHANGE, Bus, Target
 from stillframe.messaging.contract import ControllerApi, HostReport, Orders
+from stillframe.model import Image, Ticket
 
 TOPIC = "stillframe-controller"
 PING_SECONDS = 5.0
 
 
 class RemoteController:
-    """ControllerApi for an agent. Every call may also raise ControllerUnreachable; asking again does no harm."""
+    """ControllerApi and ImagesApi for an agent. All may also raise ControllerUnreachable; asking again does no harm."""
 
     def __init__(self, bus: Bus, timeout: float) -> None:
         """`timeout` in seconds, for each call."""
@@ -35,9 +37,35 @@ class RemoteController:
         """See ControllerApi."""
         self._call("commit", "1.0", capture_id=capture_id, attempt=attempt)
 
+    def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
+        """See stillframe.images.desk.ImagesApi."""
+        asked = self._call("open_upload", "1.1", capture_id=capture_id, attempt=attempt, image=records.dump(image))
+        return records.load(Ticket, asked)
+
+    def publish_image(self, image: Image) -> str:
+        """See stillframe.images.desk.ImagesApi."""
+        return str(self._call("publish_image", "1.1", image=records.dump(image)))
+
+    def image_published(self, image_id: str) -> bool:
+        """See stillframe.images.desk.ImagesApi."""
+        return bool(self._call("image_published", "1.1", image_id=image_id))
+
     def _call(self, method: str, since: str, **arguments: Any) -> Any:
         target = Target(exchange=EXCHANGE, topic=TOPIC, version=since)
         return wire.value(self._bus.call(target, method, arguments, self._timeout))
+
+
+class Desk(Protocol):
+    """What a controller answers about images in Glance: see stillframe.images.desk.ImagesApi."""
+
+    def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
+        """See there."""
+
+    def publish_image(self, image: Image) -> str:
+        """See there."""
+
+    def image_published(self, image_id: str) -> bool:
+        """See there."""
 
 
 class _Endpoint:
@@ -45,8 +73,9 @@ class _Endpoint:
 
     target = Target(version=wire.VERSION)
 
-    def __init__(self, controller: ControllerApi) -> None:
+    def __init__(self, controller: ControllerApi, desk: Desk | None) -> None:
         self._controller = controller
+        self._desk = desk
 
     def heartbeat(self, _context: object, report: dict[str, Any]) -> wire.Answer:
         return wire.answered(lambda: records.dump(self._controller.heartbeat(records.load(HostReport, report))))
@@ -57,13 +86,32 @@ class _Endpoint:
     def commit(self, _context: object, capture_id: str, attempt: str) -> wire.Answer:
         return wire.answered(lambda: self._controller.commit(capture_id, attempt))
 
+    def open_upload(self, _context: object, capture_id: str, attempt: str, image: dict[str, Any]) -> wire.Answer:
+        return wire.answered(
+            lambda: records.dump(self._at_desk().open_upload(capture_id, attempt, records.load(Image, image)))
+        )
+
+    def publish_image(self, _context: object, image: dict[str, Any]) -> wire.Answer:
+        return wire.answered(lambda: self._at_desk().publish_image(records.load(Image, image)))
+
+    def image_published(self, _context: object, image_id: str) -> wire.Answer:
+        return wire.answered(lambda: self._at_desk().image_published(image_id))
+
+    def _at_desk(self) -> Desk:
+        if self._desk is None:
+            raise ConfigInvalid(reason="the agent's [images] store is glance, and the controller's is not")
+        return self._desk
+
     def ping(self, _context: object) -> wire.Answer:
         return wire.answered(lambda: None)
 
 
-def serve(bus: Bus, controller: ControllerApi, name: str) -> Callable[[], None]:
-    """Answers agents, side by side with all other controllers; what it returns ends it. `name` is this one's own."""
-    return bus.serve(Target(exchange=EXCHANGE, topic=TOPIC, server=name), _Endpoint(controller))
+def serve(bus: Bus, controller: ControllerApi, name: str, desk: Desk | None = None) -> Callable[[], None]:
+    """Answers agents, side by side with all other controllers; what it returns ends it. `name` is this one's own.
+
+    `desk`: where images go to Glance.
+    """
+    return bus.serve(Target(exchange=EXCHANGE, topic=TOPIC, server=name), _Endpoint(controller, desk))
 
 
 class Hearing:

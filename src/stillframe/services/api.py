@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from wsgiref.types import WSGIApplication
 
-from stillframe.api.app import App
 from stillframe.api.server import serve
 from stillframe.config import Settings
-from stillframe.images.directory import DirectoryStore
 from stillframe.messaging.bells import Bells
 from stillframe.messaging.bus import Bus
 from stillframe.services import apiside, control
@@ -19,13 +18,12 @@ def start(settings: Settings, stack: ExitStack) -> None:
     stack.enter_context(serve(compose(settings, stack), settings.api))
 
 
-def compose(settings: Settings, stack: ExitStack) -> App:
+def compose(settings: Settings, stack: ExitStack) -> WSGIApplication:
     """The WSGI application."""
     bus = Bus(settings.messaging.transport_url, settings.oslo)
     stack.callback(bus.close)
     db = control.shared_database(settings, stack)
-    store = DirectoryStore(settings.images.directory)
-    store.prepare()
+    images = control.images(settings)
     bells = Bells(bus)
     stack.callback(bells.close)
-    return apiside.application_over(settings, db, bells, store, lambda: apiside.health(db, store))
+    return apiside.application_over(settings, db, bells, images, lambda: apiside.health(db, images))

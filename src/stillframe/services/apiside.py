@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from wsgiref.types import WSGIApplication
 
-from stillframe.api.app import App, application
+from stillframe.api.app import application
 from stillframe.api.deps import Check, Deps, Health
 from stillframe.config import Settings
 from stillframe.controller.captures import Captures
@@ -13,6 +14,7 @@ from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
 from stillframe.errors import StillframeError, fault_of
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glance import Access
 from stillframe.messaging.contract import AgentApi
 
 
@@ -20,13 +22,18 @@ def application_over(
     settings: Settings,
     db: Database,
     agents: AgentApi,
-    store: DirectoryStore,
+    images: DirectoryStore | Access,
     health: Health,
     *,
     strays: Callable[[], int] = int,
-) -> App:
-    """The API; `strays` counts what `agent doctor` would find, where API and agent are one process."""
-    return application(Deps(settings, Servers(db), Captures(db, agents), Hosts(db), store, health, strays))
+) -> WSGIApplication:
+    """The API, over a directory of images or the way to Glance.
+
+    `strays` counts what `agent doctor` would find, where API and agent are one process.
+    """
+    store, glance = (None, images) if isinstance(images, Access) else (images, None)
+    deps = Deps(settings, Servers(db), Captures(db, agents), Hosts(db), store, health, strays, glance=glance)
+    return application(deps)
 
 
 def checked(name: str, check: Callable[[], object]) -> Check:
@@ -38,6 +45,7 @@ def checked(name: str, check: Callable[[], object]) -> Check:
     return Check(name)
 
 
-def health(db: Database, store: DirectoryStore) -> Sequence[Check]:
+def health(db: Database, images: DirectoryStore | Access) -> Sequence[Check]:
     """What the API itself stands on; a broker that is away only delays what it accepts."""
-    return checked("database", Hosts(db).list), checked("images", store.check)
+    known = checked("database", Hosts(db).list)
+    return (known,) if isinstance(images, Access) else (known, checked("images", images.check))

@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
-from stillframe.config import Settings
+from stillframe.config import GLANCE, Settings
 from stillframe.controller.database import Database
+from stillframe.controller.imagedesk import ImageDesk
 from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
+from stillframe.controller.reservations import Reservations
 from stillframe.controller.rotation import Rotation
 from stillframe.errors import ConfigInvalid, ImageInUse, ImageNotFound
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glance import Access
 from stillframe.messaging.notices import Logged, Notifier, Silent
 from stillframe.model import now
 from stillframe.services import process
 
 LOG = logging.getLogger(__name__)
 TELL = 1.0  # seconds until an event of a capture is told
+LOOK = 2.0  # seconds between two looks at records of images: one that is deleted ends its capture
 RECONCILE = 5.0  # seconds between two looks at what ends without anybody asking
 
 
@@ -34,6 +38,25 @@ def shared_database(settings: Settings, stack: ExitStack) -> Database:
     if settings.oslo.database.connection is None:
         raise ConfigInvalid(reason="[database] connection is not set, and apis and controllers need the same one")
     return database(settings, stack)
+
+
+def images(settings: Settings) -> DirectoryStore | Access:
+    """The directory of images, made, or the way to Glance: by [images] store."""
+    if settings.images.store == GLANCE:
+        return Access(settings)
+    store = DirectoryStore(settings.images.directory)
+    store.prepare()
+    return store
+
+
+def desk(settings: Settings, db: Database, access: Access) -> ImageDesk:
+    """Images in Glance, as [service_user]."""
+    return ImageDesk(db, access.as_service(), settings.glance.backends)
+
+
+def begin_looking(stack: ExitStack, reservations: Reservations) -> None:
+    """What a controller does about records of images."""
+    process.every(stack, LOOK, "reservations", lambda: reservations.run_once(now()))
 
 
 def begin_chores(stack: ExitStack, reconciler: Reconciler, rotation: Rotation, outbox: Outbox) -> None:

@@ -14,14 +14,17 @@ from stillframe.agent.journal import Journal
 from stillframe.agent.service import AgentService
 from stillframe.capture.flattening import Flattening
 from stillframe.capture.stillness import Stillness
-from stillframe.capture.tools import Tools
-from stillframe.config import Settings
+from stillframe.capture.tools import Store, Tools
+from stillframe.config import GLANCE, Settings
 from stillframe.disks.ceph import Ceph
 from stillframe.disks.published import RbdBacking
 from stillframe.disks.rbd.cluster import Clusters
 from stillframe.errors import HypervisorUnavailable
 from stillframe.hypervisor.connection import Connection
+from stillframe.images.desk import ImagesApi
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glance import Access
+from stillframe.images.glancestore import GlanceStore
 from stillframe.images.locations import Backing
 from stillframe.messaging.contract import ControllerApi
 from stillframe.services import process
@@ -30,8 +33,11 @@ LOG = logging.getLogger(__name__)
 TIDY = 5.0  # seconds between two tries to finish deletions of images whose bytes are elsewhere
 
 
-def tools(settings: Settings, stack: ExitStack) -> Tools:
-    """What captures work with here; a libvirt that is away is tried again until it answers."""
+def tools(settings: Settings, stack: ExitStack, desk: ImagesApi) -> Tools:
+    """What captures work with here; a libvirt that is away is tried again until it answers.
+
+    `desk` is asked where images go to Glance.
+    """
     _make_directories(settings)
     connection = Connection(settings.agent.libvirt_uri)
     stack.callback(connection.close)
@@ -47,7 +53,7 @@ def tools(settings: Settings, stack: ExitStack) -> Tools:
     guard = GuardLink(settings.service.state_dir, options.libvirt_uri, options.guard_grace, options.guard_silence)
     guard.start()
     stack.callback(guard.close)
-    images = _store(settings, RbdBacking(ceph))
+    images: Store = _glance(settings, desk) if settings.images.store == GLANCE else _store(settings, RbdBacking(ceph))
     return Tools(connection, guard, images, settings.capture, Stillness(), ceph, flattening, _run_dir(settings))
 
 
@@ -68,6 +74,11 @@ def journal(settings: Settings, stack: ExitStack) -> Journal:
     return opened
 
 
+def _glance(settings: Settings, desk: ImagesApi) -> GlanceStore:
+    """Glance, for uploads as [service_user]."""
+    return GlanceStore(Access(settings).as_service(), desk, settings.glance, settings.capture.step_deadline)
+
+
 def agent(
     settings: Settings, stack: ExitStack, tools: Tools, controller: ControllerApi, bell: threading.Event
 ) -> AgentService:
@@ -83,9 +94,10 @@ def agent(
     )
 
 
-def begin(settings: Settings, stack: ExitStack, agent: AgentService, images: DirectoryStore) -> None:
+def begin(settings: Settings, stack: ExitStack, agent: AgentService, images: Store) -> None:
     """Starts the agent; the stack stops it within the stop deadline."""
-    process.every(stack, TIDY, "images", images.tidy)
+    if isinstance(images, DirectoryStore):
+        process.every(stack, TIDY, "images", images.tidy)
     agent.start()
     stack.callback(lambda: agent.stop(time.monotonic() + settings.service.stop_deadline))
 

@@ -83,7 +83,9 @@ def test_every_route_is_tried_here(house: House) -> None:
 
     policy = Policy(house.deps.settings.oslo)
     made = {(method, path) for path, methods in routes.compute(house.deps, policy).items() for method in methods}
-    made |= {(method, path) for path, methods in routes.image(house.deps, policy).items() for method in methods}
+    made |= {
+        (method, path) for path, methods in routes.image(house.deps, house.store, policy).items() for method in methods
+    }
     assert made == {(method, path) for _, method, path in ALL}
 
 

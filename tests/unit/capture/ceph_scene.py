@@ -69,6 +69,7 @@ class Scene:
         made: Any = SimpleNamespace(
             ceph=Clusters(self.options, self.fsid, self.store_fsid, self.error),
             store=store,
+            directory=store,
             options=config.load(files=[]).capture,
         )
         return cast("Tools", made)

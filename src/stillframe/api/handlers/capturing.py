@@ -10,12 +10,12 @@ from typing import Any
 from stillframe.api import properties
 from stillframe.api.call import LEGACY, Answer, Call
 from stillframe.api.deps import Deps
-from stillframe.api.images import base_image
+from stillframe.api.imaging import Imaging
 from stillframe.api.policy import Policy
 from stillframe.api.schemas import CREATE_BACKUP, CREATE_CAPTURE, CREATE_IMAGE, Body
 from stillframe.api.views import captures as views
-from stillframe.controller.captures import CaptureRequest
-from stillframe.errors import BadRequest, NoSuchDisk
+from stillframe.controller.captures import CaptureRequest, expect_free
+from stillframe.errors import BadRequest, NoSuchDisk, fault_of
 from stillframe.model import Capture, Disk, ImageRequest, Instance, Wishes
 
 CREATE_IMAGE_BODY = Body(CREATE_IMAGE)
@@ -43,10 +43,10 @@ class Wanted:
 class Capturing:
     """POST /servers/{server_id}/action and POST /captures"""
 
-    def __init__(self, deps: Deps, policy: Policy) -> None:
+    def __init__(self, deps: Deps, policy: Policy, imaging: Imaging) -> None:
         self._servers = deps.servers
         self._captures = deps.captures
-        self._store = deps.store
+        self._imaging = imaging
         self._policy = policy
         self._not_inherited = deps.settings.capture.non_inheritable_image_properties
         self._most_metadata = deps.settings.api.metadata_items
@@ -78,7 +78,7 @@ class Capturing:
         asked = body["createImage"]
         metadata = asked.get("metadata", {})
         self._check_quota(call, metadata)
-        return _image_answer(call, self._accepted(call, Wanted("createImage", server_id, asked["name"], metadata)))
+        return self._answer(call, self._accepted(call, Wanted("createImage", server_id, asked["name"], metadata)))
 
     def _create_backup(self, call: Call, server_id: str, body: Any) -> Answer:
         self._policy.require(call.caller, "os_compute_api:os-create-backup")
@@ -95,19 +95,21 @@ class Capturing:
             backup_type=asked["backup_type"],
             rotation=int(asked["rotation"]),
         )
-        return _image_answer(call, self._accepted(call, wanted))
+        return self._answer(call, self._accepted(call, wanted))
 
     def _check_quota(self, call: Call, metadata: Mapping[str, str]) -> None:
         if call.version < NO_QUOTA_SINCE:
             properties.check_quota(metadata, self._most_metadata)
 
     def _accepted(self, call: Call, wanted: Wanted) -> Capture:
-        """The capture, recorded; its images have their ids from here."""
+        """The capture, recorded; its images have their ids from here, and their records where they have some now."""
         properties.check_metadata(wanted.metadata)
         scope = self._policy.scope(call.caller)
-        instance = self._servers.get(wanted.server_id, scope).instance
-        base = properties.inherited(base_image(self._store, instance, self._policy, call.caller), self._not_inherited)
-        images = _images(call, wanted, instance, base)
+        server = self._servers.get(wanted.server_id, scope)
+        expect_free(server, wanted.action)  # so that the image store hears nothing of what is refused
+        instance = server.instance
+        base, note = self._imaging.base(call, instance)
+        images = _images(call, wanted, instance, properties.inherited(base, self._not_inherited), note)
         quiesce = wanted.wishes.require_quiesce or properties.requires_quiesce(images[0].properties)
         wishes = Wishes(
             disk_format=wanted.wishes.disk_format,
@@ -116,7 +118,7 @@ class Capturing:
             cold=wanted.wishes.cold,
             bandwidth=wanted.wishes.bandwidth,
         )
-        return self._captures.accept(
+        capture = self._captures.accept(
             CaptureRequest(
                 instance_id=instance.id,
                 project=scope,
@@ -129,8 +131,26 @@ class Capturing:
                 kind=wanted.kind,
                 backup_type=wanted.backup_type,
                 rotation=wanted.rotation,
+                reserve=self._imaging.reserves,
             )
         )
+        return self._reserved(call, capture) if self._imaging.reserves else capture
+
+    def _reserved(self, call: Call, capture: Capture) -> Capture:
+        """Makes the records of its images, then lets its host begin. What cannot be made ends the capture."""
+        try:
+            self._imaging.reserve(call, capture)
+        except Exception as error:
+            self._captures.fail(capture.id, fault_of(error))
+            raise
+        return self._captures.reserved(capture.id)
+
+    def _answer(self, call: Call, capture: Capture) -> Answer:
+        if call.version >= IMAGE_ID_SINCE:
+            return Answer({"image_id": capture.id}, status=202)
+        if capture.kind == "backup" and not capture.rotation:
+            return Answer(status=202)
+        return Answer(status=202, headers={"Location": self._imaging.url(call, capture.id)})
 
 
 def _wanted(asked: Mapping[str, Any]) -> Wanted:
@@ -151,7 +171,9 @@ def _wanted(asked: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _images(call: Call, wanted: Wanted, instance: Instance, base: Mapping[str, str]) -> tuple[ImageRequest, ...]:
+def _images(
+    call: Call, wanted: Wanted, instance: Instance, base: Mapping[str, str], note: str
+) -> tuple[ImageRequest, ...]:
     """One image a disk, the root disk's first; further ones carry their target in their name."""
     owner = call.caller.project_id if instance.project_id is not None else None
     images: list[ImageRequest] = []
@@ -166,7 +188,8 @@ def _images(call: Call, wanted: Wanted, instance: Instance, base: Mapping[str, s
             base=base if target in (None, instance.root) else {},
         )
         name = wanted.name if not images else f"{wanted.name[: 254 - len(target or '')]}-{target}"
-        images.append(ImageRequest(id=str(uuid.uuid4()), name=name, target=target, properties=held))
+        told = note if not images else ""
+        images.append(ImageRequest(id=str(uuid.uuid4()), name=name, target=target, properties=held, note=told))
     return tuple(images)
 
 
@@ -181,11 +204,3 @@ def _disks(wanted: str | tuple[str, ...], instance: Instance) -> list[tuple[str 
         raise NoSuchDisk(instance=instance.id, disk=missing or "at all", disks=", ".join(known) or "none")
     targets.sort(key=lambda target: target != instance.root)
     return [(target, known[target]) for target in targets]
-
-
-def _image_answer(call: Call, capture: Capture) -> Answer:
-    if call.version >= IMAGE_ID_SINCE:
-        return Answer({"image_id": capture.id}, status=202)
-    if capture.kind == "backup" and not capture.rotation:
-        return Answer(status=202)
-    return Answer(status=202, headers={"Location": f"{call.base}/image/v2/images/{capture.id}"})

@@ -17,15 +17,16 @@ from stillframe.api.policy import NOBODYS, Policy
 from stillframe.api.views import images as views
 from stillframe.api.views.common import with_marker
 from stillframe.errors import BadRequest
+from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image
 
 
 class ImageHandlers:
     """GET /images, /images/{image_id}, /images/{image_id}/file; DELETE /images/{image_id}"""
 
-    def __init__(self, deps: Deps, policy: Policy) -> None:
-        self._images = Images(deps)
-        self._store = deps.store
+    def __init__(self, deps: Deps, store: DirectoryStore, policy: Policy) -> None:
+        self._images = Images(store, deps.captures)
+        self._store = store
         self._captures = deps.captures
         self._policy = policy
         self._most = deps.settings.api.max_limit

@@ -84,6 +84,7 @@ def _image(request: ImageRequest, result: ImageResult | None) -> dict[str, Any]:
         "size": result.size if result else None,
         "virtual_size": result.virtual_size if result else None,
         "sha256": result.sha256 if result else None,
+        "hashes": dict(result.hashes) if result else {},
     }
 
 

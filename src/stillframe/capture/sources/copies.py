@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stillframe.capture.work import Work
 from stillframe.disks import reflink
 from stillframe.disks.fingerprint import fingerprint
 from stillframe.errors import InstantLost, ReadFailed, WayClosed, WriteFailed
+from stillframe.images.directory import DirectoryStore
 from stillframe.model import Disk, DiskKind, Layer
 
 
@@ -62,12 +64,19 @@ def _share(work: Work, wanted: Wanted) -> HeldDisk:
     return HeldDisk(wanted, files=files, own=True)
 
 
+def _directories(tools: Tools) -> Iterator[tuple[str, Path]]:
+    """Where a copy may lie, the place from which it need not be moved first."""
+    if isinstance(tools.store, DirectoryStore):
+        yield "images", tools.store.path
+    yield "scratch", tools.options.scratch_dir
+
+
 def _place(disk: Disk, tools: Tools) -> tuple[Path | None, str]:
     """The directory for the copy, or why there is none."""
     if disk.top.kind is not DiskKind.FILE:
         return None, f"it is a {disk.top.kind.value} disk, not a file"
     obstacles = []
-    for what, directory in (("images", tools.store.path), ("scratch", tools.options.scratch_dir)):
+    for what, directory in _directories(tools):
         found = reflink.obstacle(Path(disk.top.path), directory)
         if found is None:
             return directory, ""

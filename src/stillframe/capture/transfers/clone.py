@@ -36,7 +36,7 @@ class Clone:
                 return f"{disk.target} has a backing file, and the image must stand alone"
             if disk.top.format != wanted.disk_format:
                 return f"{disk.target} is {disk.top.format}, and the image is to be {wanted.disk_format}"
-            obstacle = reflink.obstacle(Path(disk.top.path), tools.store.path)
+            obstacle = reflink.obstacle(Path(disk.top.path), tools.directory.path)
             if obstacle:
                 return f"in the images directory, {obstacle}"
         return None
@@ -48,7 +48,7 @@ class Clone:
 
 
 def _clone(work: Work, held: HeldDisk) -> ImageResult:
-    wanted, store = held.wanted, work.tools.store
+    wanted, store = held.wanted, work.tools.directory
     if held.files is None or not held.own:
         raise WayClosed(way="clone", reason="the source has no copy of its own to share")
     source = Path(held.files.top.path)

@@ -44,7 +44,7 @@ class Directory:
 
 
 def _transferred(work: Work, disk: Mapped) -> ImageResult:
-    wanted, layout, store = disk.wanted, disk.layout, work.tools.store
+    wanted, layout, store = disk.wanted, disk.layout, work.tools.directory
     image_id = wanted.image.id
     with (
         work.leases.taking(HalfImage(image_id)),
@@ -64,6 +64,6 @@ def _transferred(work: Work, disk: Mapped) -> ImageResult:
 
 
 def _check_room(disks: Sequence[Mapped], tools: Tools) -> None:
-    needed, free = sum(disk.data_bytes for disk in disks), tools.store.free()
+    needed, free = sum(disk.data_bytes for disk in disks), tools.directory.free()
     if needed > free:
-        raise NoSpace(what="image directory", needed=needed, free=free, operator=str(tools.store.path))
+        raise NoSpace(what="image directory", needed=needed, free=free, operator=str(tools.directory.path))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import falcon
+import pytest
+from falcon.testing import TestClient, create_environ
+
+from stillframe import config
+from stillframe.api import tokenguard, tokens
+from stillframe.api.app import application
+from stillframe.api.auth import PEER_UID, sign_in
+from stillframe.api.call import Caller
+from stillframe.errors import ConfigInvalid, NotSignedIn, ProjectNeeded
+from stillframe.images.glance import Access
+from tests.unit.api.api_house import House
+
+CONFIRMED = {"X-Identity-Status": "Confirmed", "X-User-Id": "u1", "X-Project-Id": "p1", "X-Roles": "Member,reader"}
+STRANGER = 54321  # a uid that is neither root's nor ours
+
+
+def request(headers: dict[str, str], peer: int | None = None) -> falcon.Request:
+    environ = create_environ("/v2.1/servers", headers=headers)
+    return falcon.Request(environ | ({} if peer is None else {PEER_UID: peer}))
+
+
+def settings(tmp_path: Path, text: str = "[api]\nauth = keystone\n") -> config.Settings:
+    file = tmp_path / "stillframe.conf"
+    file.write_text(text)
+    return config.load(files=[file])
+
+
+@pytest.fixture
+def who(tmp_path: Path) -> Callable[[falcon.Request], Caller]:
+    return sign_in(settings(tmp_path).api)
+
+
+def test_a_callers_roles_are_those_that_keystone_says(who: Callable[[falcon.Request], Caller]) -> None:
+    assert who(request(CONFIRMED)) == Caller("u1", "p1", frozenset({"member", "reader"}))
+
+
+@pytest.mark.parametrize("status", ["Invalid", ""])
+def test_a_token_that_is_not_good_is_none(who: Callable[[falcon.Request], Caller], status: str) -> None:
+    with pytest.raises(NotSignedIn):
+        who(request(CONFIRMED | {"X-Identity-Status": status}))
+
+
+def test_a_token_for_no_project_would_own_what_has_no_owner(who: Callable[[falcon.Request], Caller]) -> None:
+    with pytest.raises(ProjectNeeded):
+        who(request({name: value for name, value in CONFIRMED.items() if name != "X-Project-Id"}))
+
+
+def test_the_administrator_of_the_host_needs_no_token(who: Callable[[falcon.Request], Caller]) -> None:
+    assert "admin" in who(request({}, peer=os.geteuid())).roles
+    with pytest.raises(NotSignedIn):
+        who(request({}, peer=STRANGER))
+
+
+def test_a_token_goes_before_who_holds_the_socket(who: Callable[[falcon.Request], Caller]) -> None:
+    assert who(request(CONFIRMED | {tokens.HEADER: "t"}, peer=os.geteuid())).project_id == "p1"
+    with pytest.raises(NotSignedIn):
+        who(request({tokens.HEADER: "wrong"}, peer=os.geteuid()))
+
+
+def test_the_plugin_of_a_token_is_shown_nowhere() -> None:
+    assert "secret" not in repr(Caller("u", "p", frozenset(), "a secret"))
+
+
+def echoing(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    start("200 OK", [("Content-Type", "application/json")])
+    names = ("HTTP_X_IDENTITY_STATUS", "HTTP_X_USER_ID", "HTTP_X_ROLES", "HTTP_X_PROJECT_ID")
+    return [json.dumps({name: environ[name] for name in names if name in environ}).encode()]
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> TestClient:
+    """The middleware with a Keystone that nobody serves."""
+    options = "auth_type = password\nauth_url = http://127.0.0.1:1/v3\nusername = u\npassword = p\nproject_name = s\n"
+    known = settings(tmp_path, f"[keystone_authtoken]\nwww_authenticate_uri = http://127.0.0.1:1\n{options}")
+    app = tokenguard.guarded(echoing, known.oslo)
+    return TestClient(lambda environ, start: app(environ, start))  # noqa: PLW0108 - Falcon wants to see its arguments
+
+
+def test_nobody_says_himself_who_he_is(before: TestClient) -> None:
+    assert before.simulate_get("/", headers=CONFIRMED).json == {"HTTP_X_IDENTITY_STATUS": "Invalid"}
+
+
+def test_a_keystone_that_is_away_makes_no_token_wrong(before: TestClient) -> None:
+    answer = before.simulate_get("/", headers={tokens.HEADER: "gAAAAA"})
+    assert answer.status_code == 503
+    assert answer.json["serviceUnavailable"]["error"] == "keystone-unreachable"
+
+
+def test_images_go_to_glance_with_their_users_tokens_only(house: House, tmp_path: Path) -> None:
+    access = Access(settings(tmp_path, "[images]\nstore = glance\n"))
+    with pytest.raises(ConfigInvalid):
+        application(replace(house.deps, store=None, glance=access))
