@@ -1,0 +1,103 @@
+"""Nova's clients, which sign in at Keystone and find Stillframe and Glance in its catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.openstack.keystone import REGION, User
+from tests.cloud.scene import ALICE, BOB, Scene
+from tests.real.client_tools import BIN, LIMIT
+
+
+class Clients:
+    """One user's clients, configured by the environment alone."""
+
+    def __init__(self, scene: Scene, user: User, directory: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "STILLFRAME_"))}
+        signing_in = {f"OS_{name.upper()}": value for name, value in scene.stage.keystone.auth(user).items()}
+        self._environment = kept | signing_in | {"OS_REGION_NAME": REGION, "OS_IDENTITY_API_VERSION": "3"}
+        self.directory = directory
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """What a command says."""
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:]], env=self._environment, cwd=self.directory, capture_output=True,
+            text=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stderr if code else done.stdout
+
+    def openstack(self, *words: str) -> Any:
+        """What openstackclient says in JSON."""
+        return json.loads(self.run("openstack", *words, "-f", "json"))
+
+
+@pytest.fixture
+def clients(scene: Scene, tmp_path: Path) -> Clients:
+    return Clients(scene, ALICE, tmp_path)
+
+
+def sha512_of(path: Path) -> str:
+    """Of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha512").hexdigest()
+
+
+def test_openstack_server_image_create_wait(clients: Clients, scene: Scene) -> None:
+    [server] = clients.openstack("server", "list")
+    assert (server["ID"], server["Name"], server["Status"]) == (scene.guest.id, "db", "ACTIVE")
+    image = clients.openstack(
+        "server", "image", "create", "--wait", "--name", "golden", "--property", "color=blue", "db"
+    )
+    assert (image["name"], image["status"], image["properties"]["color"]) == ("golden", "active", "blue")
+    assert image["properties"]["instance_uuid"] == scene.guest.id
+    clients.run("openstack", "image", "save", "--file", "golden.raw", "golden")
+    assert sha512_of(clients.directory / "golden.raw") == image["properties"]["os_hash_value"]
+    [event, *_] = clients.openstack("server", "event", "list", "db")
+    assert event["Action"] == "createImage"
+
+
+def test_nova_image_create_show_poll(clients: Clients) -> None:
+    said = clients.run("nova", "image-create", "--show", "--poll", "--metadata", "color=blue", "db", "golden")
+    assert "100% complete" in said
+    assert re.search(r"\| status +\| active +\|", said)
+    assert re.search(r"\| color +\| blue +\|", said)
+
+
+SDK = """
+import json, openstack
+cloud = openstack.connect()
+server = cloud.compute.find_server("db", ignore_missing=False)
+image = cloud.compute.create_server_image(server, "golden", {"color": "blue"}, wait=True, timeout=90)
+image = cloud.image.get_image(image.id)
+cloud.image.download_image(image, output="sdk.raw")
+print(json.dumps({"status": image.status, "hash": image.hash_value, "color": image.properties["color"]}))
+"""
+
+
+def test_sdk_create_server_image_wait(clients: Clients) -> None:
+    made = json.loads(clients.run("python", "-c", SDK))
+    assert (made["status"], made["color"]) == ("active", "blue")
+    assert sha512_of(clients.directory / "sdk.raw") == made["hash"]
+
+
+def test_openstack_server_backup_create_rotates(clients: Clients, scene: Scene) -> None:
+    for name in ("monday", "tuesday"):
+        words = ("--name", name, "--type", "daily", "--rotate", "1", "--wait", "db")
+        made = clients.openstack("server", "backup", "create", *words)
+        assert scene.image(made["id"]).status == "active"
+    scene.only("base", "tuesday")
+
+
+def test_another_project_sees_nothing(scene: Scene, tmp_path: Path) -> None:
+    bob = Clients(scene, BOB, tmp_path)
+    assert bob.openstack("server", "list") == []
+    assert "No server with a name or ID of 'db' exists" in bob.run("nova", "image-create", "db", "x", code=1)
