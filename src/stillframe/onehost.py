@@ -45,8 +45,10 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     control.begin_chores(stack, reconciler, Rotation(db, desk or control.DirectoryShelf(tools.directory)), outbox)
     hostside.begin(settings, stack, agent, tools.store)
     journal = hostside.journal(settings, stack)
+    # the agent's own directory: it knows how to remove what an image has elsewhere
+    shown = images if isinstance(images, Access) else tools.directory
     app = apiside.application_over(
-        settings, db, bells, images, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
+        settings, db, bells, shown, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
     )
     stack.enter_context(serve(app, settings.api))
 
