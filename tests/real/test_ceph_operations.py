@@ -225,6 +225,7 @@ def test_refusals_name_user_pool_and_what_would_allow_it(ceph: CephCluster, clus
 
 
 def test_capabilities_are_told_without_a_trace(ceph: CephCluster, cluster: Cluster) -> None:
+    ceph.command("osd set-require-min-compat-client", version="luminous", yes_i_really_mean_it=True)
     nova = connected(ceph)
     for pool in ("vms", "volumes"):
         capabilities.check_writable(nova, pool)
