@@ -27,6 +27,7 @@ def test_a_reserved_scratch_file_takes_all_that_a_guest_overwrites(
 ) -> None:
     guest_disk = replace(disks.chain(tmp / "disk", SIZE, blocks.autorun(slots=SLOTS)), error_policy="report")
     guest = guests.writing(guest_disk)
+    until(lambda: blocks.reports(guest.serial())[-1].last > SLOTS, 60, "the guest to have written it all once")
     disk = inspected(Disk("vda", (Layer(str(guest_disk.path), "qcow2"),)))
     data = allocated(disk)
     scratch, socket = tmp / "scratch", tmp / "nbd.sock"

@@ -123,7 +123,7 @@ def test_a_guest_that_stops_while_it_waits_is_captured_as_it_is_then(
 
 
 def test_a_backup_job_that_someone_else_aborts(service: Service, writer: Writing) -> None:
-    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY)
+    capture = captures.begin(service, writer.guest, bandwidth=SLOWLY // 4)
     captures.moving(service, capture)
 
     writer.guest.on_domain(lambda domain: domain.abortJob())
