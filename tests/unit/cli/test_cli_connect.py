@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import openstack.config.loader
 import pytest
 
 from stillframe.cli import connect
@@ -31,6 +32,8 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "CONFIG_FILE", tmp_path / "stillframe.conf")
     monkeypatch.setattr(connect, "SOCKET", tmp_path / "api.sock")
     monkeypatch.chdir(tmp_path)
+    # the library asks for the working directory once, when it is imported
+    monkeypatch.setattr(openstack.config.loader, "CONFIG_FILES", [str(tmp_path / "clouds.yaml")])
 
 
 @pytest.fixture

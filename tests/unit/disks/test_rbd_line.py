@@ -75,12 +75,13 @@ def test_a_connection_that_fails_fails_all_work() -> None:
     def refuse() -> Connection:
         raise ConnectionRefusedError
 
+    others = set(threading.enumerate())
     line = Line(refuse)
     for _ in range(2):
         with pytest.raises(ConnectionRefusedError):
             line.call("Working", 5, lambda _: 1)
     line.abandon()
-    until(lambda: not [each for each in threading.enumerate() if each.name == "ceph"], 5, "the end of all lines")
+    until(lambda: not set(threading.enumerate()) - others, 5, "the end of its thread")
 
 
 def test_monitors_in_every_spelling_have_addresses() -> None:
