@@ -117,6 +117,13 @@ def told(shown: dict[str, Any]) -> str:
     return "\n".join([fault["message"], fault["hint"], *shown["refused"], *steps])
 
 
+def told_operator(shown: dict[str, Any]) -> str:
+    """The words of a record that only an operator of the host may read."""
+    fault = shown["fault"] or {"operator": ""}
+    steps = [step["operator"] for step in shown["steps"]]
+    return "\n".join([fault["operator"], *steps])
+
+
 def published(service: Service) -> list[str]:
     """Names of all files in the image directory that are no lock."""
     return sorted(path.name for path in service.images.iterdir() if path.name not in (".lock", "lost+found"))

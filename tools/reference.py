@@ -76,10 +76,10 @@ def _help(command: str, parser: argparse.ArgumentParser) -> str:
 def _errors() -> Iterator[str]:
     yield "# Errors\n"
     yield "Codes never change their meaning. The values stand where the braces are.\n"
-    yield "| code | HTTP | what it says | what to do |\n| --- | --- | --- | --- |"
+    yield "| code | HTTP | what it says | what to do | administrators read also |\n| --- | --- | --- | --- | --- |"
     known = {kind.code: kind for kind in _subclasses(errors.StillframeError)}
     for code, kind in sorted(known.items()):
-        yield f"| `{code}` | {kind.status} | {_cell(kind.sentence)} | {_cell(kind.hint)} |"
+        yield f"| `{code}` | {kind.status} | {_cell(kind.sentence)} | {_cell(kind.hint)} | {_cell(kind.for_operator)} |"
     yield ""
 
 

@@ -1,7 +1,8 @@
 """Every failure that somebody is told of.
 
 One class a failure: a code that never changes once it is released, the public sentence with its values, a hint what
-to do, the HTTP status. The operator's part (paths, hosts, pools, the library's own words) is for administrators only.
+to do, the HTTP status. The operator's part (paths, hosts, pools, the library's own words) is for administrators only:
+a class has a sentence for it too where some of its values are not for everybody.
 The same `Fault` reaches API, timeline, log, notifications and CLI.
 """
 
@@ -19,14 +20,16 @@ class StillframeError(Exception):
     status: ClassVar[int] = 500
     sentence: ClassVar[str] = "An unexpected failure inside Stillframe."
     hint: ClassVar[str] = "The service's log has the details under the same request id."
+    for_operator: ClassVar[str] = ""
 
     def __init__(self, *, operator: str = "", **values: Any) -> None:
+        """`operator`: what else there is to say to administrators, as the library's own words."""
         self.values = values
         self.fault = Fault(
             code=self.code,
             message=self.sentence.format(**values),
             hint=self.hint.format(**values),
-            operator=operator,
+            operator=": ".join(filter(None, (self.for_operator.format(**values), operator))),
             status=self.status,
         )
         super().__init__(self.fault.message)
@@ -340,23 +343,26 @@ class HostTaken(StillframeError):
 
 class CephUnreachable(StillframeError):
     code, status = "ceph-unreachable", 503
-    sentence = "The Ceph cluster at {monitors} did not answer within {seconds:g} seconds."
+    sentence = "A Ceph cluster did not answer within {seconds:g} seconds."
     hint = "Check that its monitors run and that this host reaches them."
+    for_operator = "monitors {monitors}"
 
 
 class CephRefused(StillframeError):
     code, status = "ceph-refused", 403
-    sentence = "The Ceph cluster at {monitors} did not let in the user {user}."
-    hint = "Check the user's name and key (ceph auth get client.{user}), and that the monitors have a quorum."
+    sentence = "A Ceph cluster did not let in the user of this service."
+    hint = "Check the user's name and key (ceph auth get), and that the monitors have a quorum."
+    for_operator = "client.{user}, monitors {monitors}"
 
 
 class CephForbidden(StillframeError):
     """`may`: what the user was to do, as in "take snapshots"; `caps`: the OSD capability that would allow it."""
 
     code, status = "ceph-forbidden", 403
-    sentence = "The Ceph user {user} may not {may} in pool {pool}."
-    hint = (
-        "Add it to what the user has (ceph auth get client.{user}):"
+    sentence = "The Ceph user of this service may not {may}."
+    hint = "The operator's part has the user, the pool and the command that allows it."
+    for_operator = (
+        "client.{user} may not {may} in pool {pool}; add it to what the user has (ceph auth get client.{user}):"
         " ceph auth caps client.{user} mon 'profile rbd' osd '..., {caps} pool={pool}'"
     )
 
@@ -369,38 +375,44 @@ class CephFailed(StillframeError):
 
 class CephFull(StillframeError):
     code, status = "ceph-full", 507
-    sentence = "Pool {pool} of the Ceph cluster takes no more data: the cluster or the pool's quota is full."
-    hint = "Add room or raise the quota (ceph df, ceph osd pool get-quota {pool})."
+    sentence = "The Ceph cluster takes no more data: it, or the pool's quota, is full."
+    hint = "Add room or raise the quota (ceph df, ceph osd pool get-quota)."
+    for_operator = "pool {pool}"
 
 
 class WrongCluster(StillframeError):
     code, status = "wrong-cluster", 409
-    sentence = "The monitors that lead to {what} belong to Ceph cluster {found} now, not to {expected}."
+    sentence = "The monitors that lead to a disk or an image belong to another Ceph cluster now."
     hint = "Nothing was touched there. Pools of different clusters have the same names; check the monitors' addresses."
+    for_operator = "{what} is expected in {expected}, and was looked for in {found}"
 
 
 class PoolMissing(StillframeError):
     code, status = "pool-missing", 409
-    sentence = "The Ceph cluster has no pool {pool}."
-    hint = "Create it (ceph osd pool create {pool}; rbd pool init {pool}), or name another one."
+    sentence = "The Ceph cluster does not have a pool that is needed."
+    hint = "Create it (ceph osd pool create, rbd pool init), or name another one."
+    for_operator = "pool {pool}"
 
 
 class RbdMissing(StillframeError):
     code, status = "rbd-missing", 409
-    sentence = "{what} is not there."
+    sentence = "An image or a snapshot on RBD is not there."
     hint = "It may have been deleted meanwhile; look with rbd ls and rbd snap ls."
+    for_operator = "{what}"
 
 
 class RbdNameTaken(StillframeError):
     code, status = "rbd-name-taken", 409
-    sentence = "{what} is there already, and it is not this one."
+    sentence = "The name of an image or a snapshot on RBD is taken by another one."
     hint = "Nothing was replaced. Look whose it is with rbd info."
+    for_operator = "{what}"
 
 
 class RbdInUse(StillframeError):
     code, status = "rbd-in-use", 409
-    sentence = "{what} cannot be removed: {reason}."
+    sentence = "An image or a snapshot on RBD cannot be removed: {reason}."
     hint = "It goes once nobody uses it any more."
+    for_operator = "{what}"
 
 
 class BeingGivenBack(StillframeError):

@@ -185,6 +185,7 @@ class Step:
     message: str = ""
     bytes: int | None = None
     failed: bool = False
+    operator: str = ""  # as a fault's: for administrators only
 
 
 @dataclass(frozen=True, slots=True)

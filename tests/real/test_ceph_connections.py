@@ -105,14 +105,14 @@ def test_a_wrong_key_and_an_unknown_user_are_told_from_a_dead_monitor(
 ) -> None:
     for user, key in (("nova", other_ceph.key("nova")), ("nobody", ceph.key("nova"))):
         stranger = Endpoint(ceph.monitors, user, key)
-        with within(8), pytest.raises(CephRefused, match=f"did not let in the user {user}") as refused:
+        with within(8), pytest.raises(CephRefused, match=rf"client\.{user}, monitors") as refused:
             Cluster(stranger, timeout=3)
         assert key not in f"{refused.value!r} {refused.value} {stranger!r} {stranger} {refused.value.fault}"
     configured = Endpoint(user="nobody", conf=ceph.conf, keyring=ceph.keyring("nova"))
-    with within(8), pytest.raises(CephRefused, match="did not let in the user nobody"):
+    with within(8), pytest.raises(CephRefused, match=r"client\.nobody, monitors"):
         Cluster(configured, timeout=3)
     nobody_there = Endpoint(("127.0.0.1:1",), "nova", ceph.key("nova"))
-    with within(8), pytest.raises(CephUnreachable, match=r"127\.0\.0\.1:1 did not answer within 3 seconds"):
+    with within(8), pytest.raises(CephUnreachable, match=r"within 3 seconds\. \(monitors 127\.0\.0\.1:1"):
         Cluster(nobody_there, timeout=3)
 
 

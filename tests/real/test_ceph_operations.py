@@ -210,10 +210,11 @@ def test_refusals_name_user_pool_and_what_would_allow_it(ceph: CephCluster, clus
 
     with pytest.raises(CephForbidden, match="reader may not take a snapshot in pool vms") as refused:
         snapshots.create(reader, disk, "mine")
-    assert "ceph auth caps client.reader mon 'profile rbd' osd '..., profile rbd pool=vms'" in refused.value.fault.hint
+    grant = "ceph auth caps client.reader mon 'profile rbd' osd '..., profile rbd pool=vms'"
+    assert grant in refused.value.fault.operator
     with pytest.raises(CephForbidden, match="stranger may not list snapshots in pool vms") as refused:
         snapshots.names(stranger, disk)
-    assert "profile rbd-read-only pool=vms" in refused.value.fault.hint
+    assert "profile rbd-read-only pool=vms" in refused.value.fault.operator
     with pytest.raises(CephForbidden, match="nova may not write images in pool images"):
         images.clone(nova, disk, SNAP, nova.image("images", "a"), CAPTURE, form=2)
     with pytest.raises(CephForbidden, match="nova may not create an image in pool images"):

@@ -218,7 +218,11 @@ class Job:
             subject = self._patiently(lambda: look_at(self._kept.order, self._tools))
             choices = planner.plan(subject, self._tools)
             step.note(f"{choices[0].source.name}+{choices[0].transfer.name}")
-            for said in (*(f"not {refusal}" for refusal in choices[0].refused), *self._notes()):
+            for refusal in choices[0].refused:
+                step.note(f"not {refusal}")
+                if refusal.operator:
+                    step.tell_operator(refusal.operator)
+            for said in self._notes():
                 step.note(said)
         return self._work(subject), choices[0].source, choices
 
@@ -236,12 +240,13 @@ class Job:
             try:
                 hold = choice.source.hold(work)
             except WayClosed as error:
-                self._timeline.event("way closed", error.fault.message)
+                self._timeline.event("way closed", error.fault.message, error.fault.operator)
                 self._leases.give_back_all()
                 closed[choice.source.name] = error.fault.message
                 continue
-            way = Way(choice.source.name, choice.transfer.name, choice.refused)
-            self._keep(replace(self._kept, subject=work.subject, hold=hold, way=way, steps=self._timeline.steps()))
+            self._keep(
+                replace(self._kept, subject=work.subject, hold=hold, way=choice.way, steps=self._timeline.steps())
+            )
             self._enter(Phase.HELD)
             return work, choice.source, hold
         raise WayClosed(way="of every kind", reason=" ".join(closed.values()).rstrip("."))
@@ -277,7 +282,7 @@ class Job:
             try:
                 results = choice.transfer.run(work, hold)
             except WayClosed as error:
-                self._timeline.event("way closed", error.fault.message)
+                self._timeline.event("way closed", error.fault.message, error.fault.operator)
                 closed.append(error.fault.message)
                 continue
             except (ReadFailed, ToolFailed):
@@ -292,9 +297,8 @@ class Job:
 
     def _taken(self, choice: planner.Choice) -> None:
         """The transfer that worked out, where it is not the one that was tried first."""
-        way = self._kept.way
-        if way and way.transfer != choice.transfer.name:
-            self._keep(replace(self._kept, way=replace(way, transfer=choice.transfer.name, refused=choice.refused)))
+        if self._kept.way != choice.way:
+            self._keep(replace(self._kept, way=choice.way))
 
     def _commit(self, work: Work, source: Source, hold: Hold, results: tuple[ImageResult, ...]) -> None:
         """The state was held to the last byte, and nobody decided otherwise meanwhile."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from stillframe.capture.sources import Source
@@ -20,8 +21,9 @@ from stillframe.capture.transfers.directory import Directory
 from stillframe.capture.transfers.rbdclone import RbdClone
 from stillframe.capture.transfers.rbdimport import RbdImport
 from stillframe.capture.transfers.upload import Upload
-from stillframe.errors import NoWay
+from stillframe.errors import NoWay, StillframeError
 from stillframe.images.glancestore import GlanceStore
+from stillframe.model import Way
 
 Pair = tuple[Source, Transfer]
 
@@ -52,12 +54,29 @@ PAIRS: tuple[Pair, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A way that cannot be gone, and why."""
+
+    way: str
+    reason: str
+    operator: str = ""  # as a fault's
+
+    def __str__(self) -> str:
+        return f"{self.way}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """A pair that can be tried, and the words of the cheaper ones that cannot."""
+    """A pair that can be tried, and the cheaper ones that cannot."""
 
     source: Source
     transfer: Transfer
-    refused: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def way(self) -> Way:
+        """As it is recorded."""
+        return Way(self.source.name, self.transfer.name, tuple(map(str, self.refused)))
 
 
 def source_named(name: str) -> Source:
@@ -68,21 +87,32 @@ def source_named(name: str) -> Source:
 def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
     """The pairs that can capture this subject, cheapest first; raises NoWay when there is none."""
     choices = []
-    refused: list[str] = []
+    refused: list[Refusal] = []
     for source, pairs in groupby(_considered(subject, tools), key=lambda pair: pair[0].name):
         transfers = list(pairs)
-        if reason := transfers[0][0].obstacle(subject, tools):
-            refused.append(f"{source}: {reason}")
+        if refusal := _refusal(source, partial(transfers[0][0].obstacle, subject, tools)):
+            refused.append(refusal)
             continue
         for holder, transfer in transfers:
-            if reason := transfer.obstacle(subject, source, tools):
-                refused.append(f"{source}+{transfer.name}: {reason}")
+            if refusal := _refusal(f"{source}+{transfer.name}", partial(transfer.obstacle, subject, source, tools)):
+                refused.append(refusal)
             else:
                 choices.append(Choice(holder, transfer, tuple(refused)))
     if not choices:
         disks = ", ".join(wanted.disk.target for wanted in subject.wanted)
-        raise NoWay(disk=disks, instance=subject.instance.id, reasons="; ".join(refused))
+        operator = "; ".join(refusal.operator for refusal in refused if refusal.operator)
+        reasons = "; ".join(map(str, refused))
+        raise NoWay(disk=disks, instance=subject.instance.id, reasons=reasons, operator=operator)
     return tuple(choices)
+
+
+def _refusal(way: str, obstacle: Callable[[], str | None]) -> Refusal | None:
+    """What stands against the way: words, or a failure to find out."""
+    try:
+        reason = obstacle()
+    except StillframeError as error:
+        return Refusal(way, error.fault.message.rstrip("."), error.fault.operator)
+    return Refusal(way, reason) if reason else None
 
 
 def _considered(subject: Subject, tools: Tools) -> Iterator[Pair]:

@@ -17,11 +17,16 @@ class OpenStep:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.operator: list[str] = []
         self.bytes: int | None = None
 
     def note(self, words: str) -> None:
         """Words for the reader of the timeline; several are joined."""
         self.notes.append(words)
+
+    def tell_operator(self, words: str) -> None:
+        """What names paths, hosts or pools: administrators read it."""
+        self.operator.append(words)
 
 
 class Timeline:
@@ -53,17 +58,20 @@ class Timeline:
             failpoints.reached(f"step.{kind}.entered")
             yield opened
         except BaseException as error:
-            opened.note(fault_of(error).message)
+            fault = fault_of(error)
+            opened.note(fault.message)
+            if fault.operator:
+                opened.tell_operator(fault.operator)
             self._close(position, opened, failed=True)
             raise
         self._close(position, opened, failed=False)
         failpoints.reached(f"step.{kind}.left")
 
-    def event(self, name: str, message: str) -> None:
+    def event(self, name: str, message: str, operator: str = "") -> None:
         """Something that took no time worth measuring."""
         moment = now()
         with self._lock:
-            self._steps.append(Step(name, moment, moment, message))
+            self._steps.append(Step(name, moment, moment, message, operator=operator))
         self._changed()
 
     def _close(self, position: int, opened: OpenStep, failed: bool) -> None:
@@ -72,6 +80,7 @@ class Timeline:
                 self._steps[position],
                 ended_at=now(),
                 message="; ".join(opened.notes),
+                operator="; ".join(opened.operator),
                 bytes=opened.bytes,
                 failed=failed,
             )

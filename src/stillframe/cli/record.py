@@ -21,6 +21,7 @@ class Step:
     message: str
     bytes: int | None
     failed: bool
+    operator: str = ""  # what only administrators are told
 
     @property
     def seconds(self) -> float | None:
@@ -75,6 +76,7 @@ def _step(data: Mapping[str, Any]) -> Step:
         message=data.get("message") or "",
         bytes=data.get("bytes"),
         failed=bool(data.get("failed")),
+        operator=data.get("operator") or "",
     )
 
 

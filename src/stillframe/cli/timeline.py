@@ -23,7 +23,7 @@ def timeline(steps: Sequence[Step], width: int | None = None) -> list[str]:
 
 def step_line(step: Step) -> str:
     """A step on one line, for logs: name, duration, bytes, message."""
-    parts = [_duration(step), human_bytes(step.bytes) if step.bytes else "", step.message]
+    parts = [_duration(step), human_bytes(step.bytes) if step.bytes else "", _words(step)]
     said = ", ".join(part for part in parts if part)
     return f"{step.name}: {'FAILED, ' if step.failed else ''}{said or 'running'}"
 
@@ -61,11 +61,15 @@ def failure(fault: Fault, steps: Sequence[Step], width: int | None = None) -> li
 def _step_lines(step: Step, longest: int, width: int | None) -> list[str]:
     size = human_bytes(step.bytes) if step.bytes else ""
     head = f"  {clock(step.started_at)}  {step.name:<{longest}}  {_duration(step) or 'running':>11}  {size:>9}  "
-    message = f"FAILED: {step.message}".rstrip(": ") if step.failed else step.message
+    message = f"FAILED: {_words(step)}".rstrip(": ") if step.failed else _words(step)
     room = width - len(head) if width else 0
     parts = textwrap.wrap(message, room) if room >= 20 else [message]
     rest = [" " * len(head) + part for part in parts[1:]]
     return [(head + "".join(parts[:1])).rstrip(), *rest]
+
+
+def _words(step: Step) -> str:
+    return f"{step.message} ({step.operator})".lstrip() if step.operator else step.message
 
 
 def _duration(step: Step) -> str:

@@ -155,7 +155,8 @@ class House:
 
     def fail(self, capture_id: str, fault: Fault) -> None:
         """A capture that fails before its instant."""
-        self.tell(capture_id, self.begin(capture_id), Phase.ENDED, fault=fault)
+        steps = (Step("plan", MOMENT, MOMENT, fault.message, failed=True, operator=fault.operator),)
+        self.tell(capture_id, self.begin(capture_id), Phase.ENDED, fault=fault, steps=steps)
 
     def publish(self, image_id: str, name: str, data: bytes = b"an image", **more: Any) -> Image:
         """An image in the store."""

@@ -65,6 +65,7 @@ def test_the_operators_part_is_for_administrators(house: House) -> None:
     assert "/secret" not in seen.text
     full = house.get("admin", f"/v2.1/captures/{capture_id}").json["capture"]
     assert full["fault"]["operator"] == "/secret/path on host1"
+    assert full["steps"][0]["operator"] == "/secret/path on host1"
     assert full["host"] == "host1"
 
 

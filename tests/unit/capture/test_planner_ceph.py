@@ -25,7 +25,7 @@ def ways(scene: Scene, store: DirectoryStore, what: Subject) -> list[str]:
 
 
 def refusals(scene: Scene, store: DirectoryStore, what: Subject) -> str:
-    return "; ".join(planner.plan(what, scene.tools(store))[0].refused)
+    return "; ".join(planner.plan(what, scene.tools(store))[0].way.refused)
 
 
 def test_a_disk_on_rbd_is_cloned_and_streamed_if_that_fails(store: DirectoryStore) -> None:
@@ -47,7 +47,9 @@ def test_an_image_that_is_to_be_qcow2_is_no_clone(store: DirectoryStore) -> None
 def test_a_cluster_that_is_out_of_reach_is_left_to_qemu(store: DirectoryStore) -> None:
     scene = Scene(error=CephUnreachable(monitors="10.0.0.1", seconds=10))
     assert ways(scene, store, subject(on_rbd())) == ["backup+directory"]
-    assert "snapshot: vda: The Ceph cluster at 10.0.0.1 did not answer" in refusals(scene, store, subject(on_rbd()))
+    [refusal, *_] = planner.plan(subject(on_rbd()), scene.tools(store))[0].refused
+    assert str(refusal) == "snapshot: A Ceph cluster did not answer within 10 seconds"
+    assert refusal.operator == "monitors 10.0.0.1"
 
 
 @pytest.mark.parametrize(

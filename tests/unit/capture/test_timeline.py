@@ -23,10 +23,11 @@ def test_a_step_has_its_words_its_bytes_and_an_end() -> None:
 def test_a_step_that_fails_says_why_and_lets_the_failure_through() -> None:
     timeline = Timeline()
     with pytest.raises(NoSpace), timeline.step("transfer"):
-        raise NoSpace(what="store", needed=2, free=1)
+        raise NoSpace(what="store", needed=2, free=1, operator="/srv/images")
     (done,) = timeline.steps()
     assert done.failed
     assert done.message == "The store has too little room: 2 bytes needed, 1 free."
+    assert done.operator == "/srv/images"
 
 
 def test_steps_inside_steps_keep_the_order_of_their_starts() -> None:

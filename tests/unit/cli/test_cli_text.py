@@ -76,6 +76,11 @@ def test_a_long_message_is_wrapped_under_itself() -> None:
     assert lines[1].startswith(" " * 30)
 
 
+def test_what_only_administrators_are_told_stands_in_brackets() -> None:
+    [line] = timeline(steps([step("way closed", 0, 1, message="The way clone is closed.", operator="pool vms")]))
+    assert line.endswith("The way clone is closed. (pool vms)")
+
+
 @pytest.mark.parametrize(("term", "kind"), [("xterm", Live), ("dumb", Plain), ("", Plain)])
 def test_a_terminal_that_cannot_draw_gets_plain_lines(
     term: str, kind: type[Live | Plain], monkeypatch: pytest.MonkeyPatch

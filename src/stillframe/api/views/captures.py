@@ -30,7 +30,7 @@ def brief(call: Call, capture: Capture) -> dict[str, Any]:
 
 
 def full(call: Call, capture: Capture, *, operator: bool) -> dict[str, Any]:
-    """GET /captures/{id}; with `operator` also where it runs and the operator's part of the fault."""
+    """GET /captures/{id}; with `operator` also where it runs and what only administrators are told."""
     instant, wishes = capture.instant, capture.wishes
     view = brief(call, capture) | {
         "backup_type": capture.backup_type,
@@ -51,7 +51,7 @@ def full(call: Call, capture: Capture, *, operator: bool) -> dict[str, Any]:
             "bandwidth": wishes.bandwidth,
         },
         "images": _images(capture),
-        "steps": [_step(step) for step in capture.steps],
+        "steps": [_step(step, operator=operator) for step in capture.steps],
         "fault": _fault(capture.fault, operator=operator),
     }
     if operator:
@@ -88,8 +88,8 @@ def _image(request: ImageRequest, result: ImageResult | None) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
-    return {
+def _step(step: Step, *, operator: bool) -> dict[str, Any]:
+    view = {
         "name": step.name,
         "started_at": exact(step.started_at),
         "ended_at": exact(step.ended_at),
@@ -97,6 +97,7 @@ def _step(step: Step) -> dict[str, Any]:
         "message": step.message,
         "failed": step.failed,
     }
+    return view | {"operator": step.operator} if operator else view
 
 
 def _fault(fault: Fault | None, *, operator: bool) -> dict[str, Any] | None:

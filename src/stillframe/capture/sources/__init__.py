@@ -22,7 +22,7 @@ class Source(Protocol):
         """True when holding costs the guest nothing, so that it need not wait for its turn to transfer."""
 
     def obstacle(self, subject: Subject, tools: Tools) -> str | None:
-        """Why it cannot hold this subject, in words; None when it can."""
+        """Why it cannot hold this subject, in words; None when it can. Raises what kept it from finding out."""
 
     def hold(self, work: Work) -> Hold:
         """Fixes the instant; every lease is taken before what it stands for. Raises StillframeError."""

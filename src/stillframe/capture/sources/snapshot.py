@@ -23,7 +23,6 @@ from stillframe.errors import (
     DeadlineExceeded,
     InstanceGone,
     InstantLost,
-    StillframeError,
     WayClosed,
 )
 from stillframe.hypervisor import power
@@ -90,10 +89,7 @@ def _obstacle(disk: Disk, tools: Tools) -> str | None:
         return f"it is {disk.top.format} on RBD, and not RBD alone"
     if disk.encryption:
         return f"it is encrypted ({disk.encryption}), and its snapshot would stay so"
-    try:
-        tools.ceph.at(disk.top.rbd)
-    except StillframeError as error:
-        return error.fault.message.rstrip(".")
+    tools.ceph.at(disk.top.rbd)
     return None
 
 
@@ -128,7 +124,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except CephForbidden as error:
-        raise WayClosed(way="snapshot", reason=f"{error.fault.message} {error.fault.hint}") from error
+        reason, operator = error.fault.message.rstrip("."), error.fault.operator
+        raise WayClosed(way="snapshot", reason=reason, operator=operator) from error
 
 
 def _taken(work: Work, disks: list[_Prepared]) -> float | None:

@@ -19,7 +19,7 @@ class Transfer(Protocol):
         """As it is called on the timeline."""
 
     def obstacle(self, subject: Subject, source: str, tools: Tools) -> str | None:
-        """Why it cannot take this subject from this source, in words; None when it can."""
+        """Why it cannot take this subject from this source, in words; None when it can. Raises as a source's."""
 
     def run(self, work: Work, hold: Hold) -> tuple[ImageResult, ...]:
         """Writes the images whole and durable, but not visible. Raises WayClosed when another transfer may do."""

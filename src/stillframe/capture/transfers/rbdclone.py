@@ -18,7 +18,6 @@ from stillframe.disks.ceph import OnRbd
 from stillframe.disks.rbd import images
 from stillframe.disks.rbd.flatten import flatten
 from stillframe.disks.rbd.reader import RbdReader
-from stillframe.errors import StillframeError
 from stillframe.images import inspection
 from stillframe.model import ImageResult, RbdPlace
 
@@ -34,10 +33,7 @@ class RbdClone:
         """A snapshot to clone, an image that is to be raw, and a store that takes a location in the target pool."""
         if source != "snapshot":
             return "there is no snapshot to clone"
-        try:
-            return next((reason for wanted in subject.wanted if (reason := _obstacle(wanted, tools))), None)
-        except StillframeError as error:
-            return error.fault.message.rstrip(".")
+        return next((reason for wanted in subject.wanted if (reason := _obstacle(wanted, tools))), None)
 
     def run(self, work: Work, hold: Hold) -> tuple[ImageResult, ...]:
         """Clones each snapshot, and flattens the clones at once where that is wanted."""

@@ -74,7 +74,8 @@ def closing_the_way(work: Work, name: str) -> Iterator[None]:
         yield
     except (CephForbidden, CephFull, PoolMissing, RbdNameTaken) as error:
         _give_back(work)
-        raise WayClosed(way=name, reason=f"{error.fault.message} {error.fault.hint}") from error
+        reason, operator = error.fault.message.rstrip("."), error.fault.operator
+        raise WayClosed(way=name, reason=reason, operator=operator) from error
 
 
 def _give_back(work: Work) -> None:

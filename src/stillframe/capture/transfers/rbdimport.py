@@ -17,7 +17,7 @@ from stillframe.datapath.copy import copy
 from stillframe.disks.ceph import SNAP
 from stillframe.disks.rbd import capabilities, images
 from stillframe.disks.rbd.sink import RbdSink
-from stillframe.errors import NoSpace, StillframeError, VerifyFailed
+from stillframe.errors import NoSpace, VerifyFailed
 from stillframe.model import ImageResult
 
 READ_BACK = "read-back"  # [ceph] verify
@@ -30,10 +30,7 @@ class RbdImport:
 
     def obstacle(self, subject: Subject, source: str, tools: Tools) -> str | None:  # noqa: ARG002 - from any source
         """A store that has a pool and takes locations in it, and images that nobody wants in another format."""
-        try:
-            store = tools.ceph.store(subject.capture_id)
-        except StillframeError as error:
-            return error.fault.message.rstrip(".")
+        store = tools.ceph.store(subject.capture_id)
         if store is None:
             return "[ceph] store_cluster is not set"
         for wanted in subject.wanted:
