@@ -125,6 +125,7 @@ def run(lane: Lane, cell: Cell) -> Outcome:
         settled.tells_what_happened(record, foreseen=cell.broken is not Break.RAISES)
         settled.image_is_right(lane, way, record)
         settled.no_other_images(lane, record)
+        settled.pools_are_as_before(lane, way, record, GONE)
     except AssertionError as error:
         raise settled.Broken(f"{error}\n{record}") from error
     _forget(lane, capture)
@@ -134,6 +135,7 @@ def run(lane: Lane, cell: Cell) -> Outcome:
 
 def _begun(lane: Lane, way: Way, fault: Fault | None) -> str:
     """A capture under way for which the fault is armed, once what goes wrong before it has gone wrong."""
+    lane.serve(way)
     guest, _ = lane.guests[way.guest]
     captures.known(lane.service, guest, "ACTIVE" if way.running else "SHUTOFF")
     if first := way.first or fault:

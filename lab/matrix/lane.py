@@ -5,21 +5,23 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import libvirt
 
 from lab import blocks, disks
+from lab.ceph import POOLS, CephCluster
 from lab.disks import GuestDisk
 from lab.domains import Guest
 from lab.factory import Guests
 from lab.faulty import Plan
 from lab.filesystems import mounted
 from lab.libvirtd import PrivateLibvirtd
-from lab.matrix.ways import RUNNING, STOPPED
+from lab.matrix.ways import ON_RBD, RUNNING, STOPPED, Way
 from lab.matrix.witness import Witness
 from lab.service import Options, Service
 from lab.tools import ROOT
@@ -38,6 +40,7 @@ DEADLINES: Options = {
         "freeze_timeout": 1.5, "agent_timeout": 1, "step_deadline": 3, "transfer_stall": 3, "scratch_reserve": 4 * MIB,
     },
     "controller": {"host_timeout": 2},
+    "ceph": {"timeout": 3},
 }  # fmt: skip
 
 
@@ -59,10 +62,21 @@ class Lane:
 
     directory: Path
     host: PrivateLibvirtd
+    cluster: CephCluster
+    pools: dict[str, Any]  # what the cluster holds between captures
     service: Service
     plan: Plan
     guests: dict[str, tuple[Guest, GuestDisk]]
     witnesses: dict[str, Witness] = field(default_factory=dict)
+    ceph: Mapping[str, object] = field(default_factory=dict)  # the service's options of that group
+
+    def serve(self, way: Way) -> None:
+        """The service has the options that this way needs."""
+        if way.ceph != self.ceph:
+            self.service.stop()
+            self.ceph = way.ceph
+            self.service.configure(self.host, _options(self.directory, self.cluster, self.ceph))
+            self.service.start()
 
     def end(self) -> None:
         """Ends the service that there is now."""
@@ -79,7 +93,9 @@ class Lane:
             shutil.rmtree(path, ignore_errors=True)
         for name in RUNNING:
             _mend(self.guests[name][0])
-        self.service = _service(self.directory, self.host, self.plan)
+        _swept(self.cluster, self.pools)
+        options = _options(self.directory, self.cluster, self.ceph)
+        self.service = Breakable(self.directory / "service", self.host, options, self.plan.armed.parent)
         self.service.start()
 
 
@@ -97,20 +113,35 @@ def _mend(guest: Guest) -> None:
     guest.agent("guest-fsfreeze-thaw")
 
 
+def _swept(cluster: CephCluster, before: dict[str, Any]) -> None:
+    """Snapshots and images that a broken service has left go."""
+    for pool in POOLS:
+        known = {(image, snap) for image, snap, *_ in before[pool]}
+        left = [(image, snap) for image, snap, *_ in cluster.contents()[pool] if (image, snap) not in known]
+        for image in dict.fromkeys(image for image, _ in left):
+            cluster.rbd("snap", "purge", "--no-progress", "--force", f"{pool}/{image}")
+            if (image, "") not in known:
+                cluster.rbd("rm", "--no-progress", f"{pool}/{image}")
+
+
 @contextmanager
 def lane() -> Iterator[Lane]:
-    """A lane with its guests up; everything lies in memory, so that no lane waits for another's disk."""
+    """A lane with its guests up; what can lies in memory, so that no lane waits for another's disk."""
     directory = Path(tempfile.mkdtemp(prefix="sfm-", dir="/dev/shm"))  # sockets need short paths
+    on_disk = Path(tempfile.mkdtemp(prefix="sfm-", dir="/var/tmp"))
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        for path in (directory, on_disk):
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
+        cluster = stack.enter_context(CephCluster(on_disk / "c"))
         host = stack.enter_context(PrivateLibvirtd(directory / "host"))
         sharing = stack.enter_context(mounted("xfs", directory / "sharing", 320 * MIB, host))
         plain = stack.enter_context(mounted("ext4", directory / "plain", 160 * MIB, host))
         guests = Guests(host, directory)
         stack.callback(guests.remove)
-        made = dict(_guests(guests, plain, sharing))
+        made = dict(_guests(guests, plain, sharing, cluster))
         plan = Plan(directory)
-        made_lane = Lane(directory, host, _service(directory, host, plan), plan, made)
+        service = Breakable(directory / "service", host, _options(directory, cluster, {}), directory)
+        made_lane = Lane(directory, host, cluster, cluster.contents(), service, plan, made)
         stack.callback(made_lane.end)
         for name in RUNNING:
             _booted(made[name][0])
@@ -120,10 +151,14 @@ def lane() -> Iterator[Lane]:
         yield made_lane
 
 
-def _guests(guests: Guests, plain: Path, sharing: Path) -> Iterator[tuple[str, tuple[Guest, GuestDisk]]]:
+def _guests(
+    guests: Guests, plain: Path, sharing: Path, cluster: CephCluster
+) -> Iterator[tuple[str, tuple[Guest, GuestDisk]]]:
     writer = blocks.autorun(slots=SLOTS, pause_us=100_000, report_ms=500)  # calm: the processors are for the lanes
-    for name, place in zip(RUNNING, (plain, sharing), strict=True):
+    for name, place in zip(RUNNING, (plain, sharing, plain), strict=True):
         disk = disks.raw(place / name, SIZE, writer)
+        if name == ON_RBD:
+            disk = cluster.disk(disk, name)
         yield name, (guests.define(disk).start(), disk)
     for name, place in zip(STOPPED, (plain, sharing), strict=True):
         disk = disks.raw(place / name, SIZE, {"some": bytes(range(256)) * 1024})
@@ -135,8 +170,10 @@ def _booted(guest: Guest) -> None:
     until(lambda: blocks.reports(guest.serial()), 60, f"the writer's first report in {guest.serial_log}")
 
 
-def _service(directory: Path, host: PrivateLibvirtd, plan: Plan) -> Service:
+def _options(directory: Path, cluster: CephCluster, ceph: Mapping[str, object]) -> Options:
     options = {group: dict(values) for group, values in DEADLINES.items()}
     options["capture"]["scratch_dir"] = directory / "plain" / "scratch"
-    options["images"] = {"directory": directory / "sharing" / "images"}
-    return Breakable(directory / "service", host, options, plan.armed.parent)
+    options["images"] = {"directory": directory / "sharing" / "images", "rbd_locations": True}
+    options["ceph"] |= ceph
+    access = {"monitors": ",".join(cluster.monitors), "user": "glance", "keyring": cluster.keyring("glance")}
+    return {**options, "ceph.lab": access} if "clusters" in ceph else options

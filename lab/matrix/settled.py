@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -12,9 +13,11 @@ from typing import Any
 import libvirt
 
 from lab import blocks, captures, disks
+from lab.disks import GuestDisk
 from lab.domains import Guest
 from lab.matrix.lane import SLOTS, Lane
 from lab.matrix.ways import Way
+from lab.tools import ToolFailed
 from lab.wait import NotInTime, until
 
 Record = dict[str, Any]
@@ -71,17 +74,16 @@ def image_is_right(lane: Lane, way: Way, record: Record) -> None:
         if found or status != 404:
             raise Broken(f"it {record['status']}, and there is an image ({status}): {found}")
         return
-    form = record["images"][0]["disk_format"]
-    if status != 200 or found != [f"{record['id']}.json", f"{record['id']}.{form}"]:
+    data = [] if _on_rbd(record) else [f"{record['id']}.{record['images'][0]['disk_format']}"]
+    if status != 200 or found != [f"{record['id']}.json", *data]:
         raise Broken(f"it completed, and there is not exactly its image ({status}): {found}")
     _, disk = lane.guests[way.guest]
-    image = captures.image(lane.service, record, disk)
     if not way.running:
-        if not disks.same(image, disk):
+        if not disks.same(captures.image(lane.service, record, disk), disk):
             raise Broken("the image is not equal to the disk")
         return
     with tempfile.TemporaryDirectory(dir=lane.directory) as directory:
-        plain = disks.plain(image, Path(directory) / "plain.raw")
+        plain = _plain(lane, record, disk, Path(directory) / "plain.raw")
         if record["consistency"] == "filesystem" and not blocks.clean(plain):
             raise Broken("the filesystem in the image is not clean")
         last = blocks.written(plain, slots=SLOTS).last  # raises Torn
@@ -90,11 +92,41 @@ def image_is_right(lane: Lane, way: Way, record: Record) -> None:
         raise Broken(f"the newest block in the image is {last}; at the instant it was {earliest} to {latest}")
 
 
+def pools_are_as_before(lane: Lane, way: Way, record: Record, deadline: float) -> None:
+    """Nothing is in any pool of the lane's cluster but what was, and the image of this capture; raises Broken."""
+    if way.on_ceph:
+        _empty(lambda: _in_pools(lane, record), deadline)
+
+
 def no_other_images(lane: Lane, *records: Record) -> None:
     """None but those of these captures; raises Broken."""
     own = {record["id"] for record in records}
     if others := [path.name for path in lane.service.images.glob("*-*-*-*-*") if path.name.split(".")[0] not in own]:
         raise Broken(f"there are images of nobody: {others}")
+
+
+def _on_rbd(record: Record) -> bool:
+    return (record["source"], record["transfer"]) == ("snapshot", "clone") or record["transfer"] == "import"
+
+
+def _plain(lane: Lane, record: Record, disk: GuestDisk, target: Path) -> Path:
+    """The image as a raw file."""
+    if not _on_rbd(record):
+        return disks.plain(captures.image(lane.service, record, disk), target)
+    described = json.loads((lane.service.images / f"{record['id']}.json").read_text())
+    *_, pool, image, snap = described["location"].split("/")
+    lane.cluster.rbd("export", "--no-progress", f"{pool}/{image}@{snap}", target)
+    return target
+
+
+def _in_pools(lane: Lane, record: Record) -> list[str]:
+    try:
+        found = lane.cluster.contents()
+    except ToolFailed as error:  # an image went while it was being listed
+        return [str(error)]
+    own = record["id"] if record["status"] == "completed" else None
+    rows = {pool: [row for row in held if own is None or row[0] != own] for pool, held in found.items()}
+    return [f"{pool} holds {held}" for pool, held in rows.items() if held != lane.pools[pool]]
 
 
 def _empty(remains: Any, deadline: float) -> None:

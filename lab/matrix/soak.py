@@ -68,7 +68,7 @@ def play(one: Lane, chance: random.Random) -> list[str]:
 
 def _ways(chance: random.Random) -> list[Way]:
     """One for each guest, in random order."""
-    plain = [way for way in WAYS if not way.turn]
+    plain = [way for way in WAYS if not (way.turn or way.ceph)]
     found = [chance.choice([way for way in plain if way.guest == guest]) for guest in (*RUNNING, *STOPPED)]
     chance.shuffle(found)
     return found
@@ -88,6 +88,7 @@ def _held(one: Lane, asked: list[tuple[str, Way]]) -> list[str]:
     for record, (_, way) in zip(records, asked, strict=True):
         settled.tells_what_happened(record)
         settled.image_is_right(one, way, record)
+        settled.pools_are_as_before(one, way, record, cell.GONE)
         one.service.request("DELETE", f"/image/v2/images/{record['id']}")
     return [f"{way.pair} {record['status']}" for record, (_, way) in zip(records, asked, strict=True)]
 

@@ -29,7 +29,8 @@ blocks). In the tables a cell tells how many captures were *saved*, *failed* or 
 another point of the row's, and in how many seconds at the most everything held again.
 
 Columns are pairs of source and transfer, and the guest: *running* (on ext4), *sharing* (running, on xfs), *stopped*,
-*stopped-sharing*; *cancelled* is broken while a cancel ends it, *restarted* after a kill had broken it once before,
+*stopped-sharing*, *on-rbd* (running, its disk in a Ceph cluster; *flat*: the clone is made independent before it is
+published); *cancelled* is broken while a cancel ends it, *restarted* after a kill had broken it once before,
 *lost* while its host counts as lost.
 """
 

@@ -17,7 +17,8 @@ class Way:
     """One pair, the guest that it is for, and what is wished of it.
 
     `first` goes wrong before the cell's own fault, which counts from the point `since` on. `only`: what those
-    points begin with that are tried by default, where another way tries the same code at the others.
+    points begin with that are tried by default, where another way tries the same code at the others. `ceph`: the
+    service's options of that group.
     """
 
     pair: str
@@ -29,6 +30,7 @@ class Way:
     ends: str = "completed"  # without the cell's own fault
     since: str = ""
     only: tuple[str, ...] = ()
+    ceph: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -40,13 +42,21 @@ class Way:
         """Whether the guest's processors run."""
         return self.guest in RUNNING
 
+    @property
+    def on_ceph(self) -> bool:
+        """Whether anything of it may be left in a pool."""
+        return self.guest == ON_RBD or bool(self.ceph)
 
-RUNNING = ("running", "sharing")  # on a filesystem without shared blocks, and with them
+
+ON_RBD = "on-rbd"
+RUNNING = ("running", "sharing", ON_RBD)  # on a filesystem without shared blocks, with them, and on Ceph
 STOPPED = ("stopped", "stopped-sharing")
 TRIMMED = {"trim": True}
 AS_QCOW2 = {"format": "qcow2"}  # other than the disk's own format, so that it cannot be cloned
 
 OF_SHARING = ("lease.SuspendedGuest", "lease.FrozenGuest", "lease.OwnFile", "lease.HalfImage", "step", "image")
+OF_CLONE = ("lease.DiskSnapshot", "lease.HalfRbdImage", "lease.ParentLink", "rbd", "step.clone")
+IMPORTING = {"store_cluster": "lab", "clusters": "lab", "convert_ceph_raw_for_qcow2": True, "verify": "read-back"}
 OF_EXPORT = ("lease.Export", "lease.SocketDirectory", "step.map", "step.transfer", "bytes")
 
 WAYS: tuple[Way, ...] = (
@@ -70,14 +80,17 @@ WAYS: tuple[Way, ...] = (
         first=Fault("call.heartbeat.before", Action.HANG, since="step.transfer.entered", seconds=LONG),
         ends="failed", since="record.fail.before", only=("record.fail",),
     ),
+    Way("snapshot+clone", ON_RBD, only=(*OF_CLONE, "lease.FrozenGuest", "image", "step.publish")),
+    Way(
+        "snapshot+clone", ON_RBD, turn="flat", only=("step.flatten", "step.md5", "lease.ParentLink"),
+        ceph={"flatten": "now", "enable_verify_image_md5sum": True},
+    ),
+    Way("snapshot+directory", ON_RBD, AS_QCOW2, only=("lease.DiskSnapshot", "bytes")),
+    Way("backup+import", "running", only=("lease.HalfRbdImage", "step.import", "step.verify", "bytes"), ceph=IMPORTING),
 )  # fmt: skip
 
-# What the points begin with that only captures on Ceph come to: tests/real/test_ceph_faults.py breaks those, as lanes
-# have no cluster.
-ELSEWHERE = (
-    *("lease.DiskSnapshot", "lease.HalfRbdImage", "lease.ParentLink"),
-    *("rbd", "step.flatten", "step.import", "step.md5", "step.verify"),
-)
+# What the points begin with that only captures into Glance come to, which lanes do not have: tests/cloud breaks those.
+ELSEWHERE = ("step.upload",)
 
 
 def named(name: str) -> Way:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +17,9 @@ from lab.ceph import CephCluster
 from lab.disks import GuestDisk
 from lab.domains import Guest
 from lab.factory import Guests
-from lab.faulty import Plan
 from lab.libvirtd import PrivateLibvirtd
 from lab.service import Options, Service
-from lab.tools import ROOT, ToolFailed, environment
+from lab.tools import ToolFailed
 from lab.wait import NotInTime, until
 from tests.real import live_tools as live
 from tests.real.live_tools import SIZE, SLOTS, Writing
@@ -141,30 +138,3 @@ def tidy(service: Service, ceph: CephCluster, before: Contents, guest: Guest | N
     """Nothing is left of any capture: not in the pools, not on the host."""
     live.tidy(service, guest, deadline=30)
     same(ceph, before)
-
-
-class FaultyService(Service):
-    """One that can be killed or failed at its points; see lab/faulty.py."""
-
-    def __init__(self, directory: Path, host: PrivateLibvirtd, options: Options | None = None) -> None:
-        super().__init__(directory, host, options)
-        (directory / "plan").mkdir()
-        self.plan = Plan(directory / "plan")
-
-    def launch(self) -> subprocess.Popen[bytes]:
-        """As `stillframe up`, with faults."""
-        argv: list[str | Path] = [sys.executable, "-m", "lab.faulty", self.directory / "plan", "up"]
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *argv, "--config-file", self.config_file],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**environment(), "PYTHONPATH": str(ROOT)},
-                start_new_session=True,
-            )  # fmt: skip
-        return self._process
-
-
-@contextmanager
-def faulty(directory: Path, host: PrivateLibvirtd, options: Options) -> Iterator[FaultyService]:
-    """A service that is ready to be broken, and ended at the end."""
-    with FaultyService(directory, host, options) as service:
-        yield service

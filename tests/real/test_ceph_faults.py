@@ -12,7 +12,6 @@ import pytest
 from lab import captures
 from lab.ceph import CephCluster
 from lab.factory import Guests
-from lab.faulty import Action, Fault
 from lab.libvirtd import PrivateLibvirtd
 from lab.wait import until
 from tests.real import live_tools as live
@@ -21,24 +20,6 @@ from tests.real.conftest import StartService
 from tests.real.live_tools import MIB, SLOWLY, Writing
 
 pytestmark = pytest.mark.ceph  # make test-ceph
-
-KILLED_AT = (
-    "lease.DiskSnapshot.journaled",
-    "lease.FrozenGuest.taken",
-    "lease.DiskSnapshot.taken",
-    "step.clone.entered",
-    "lease.HalfRbdImage.journaled",
-    "lease.ParentLink.taken",
-    "lease.HalfRbdImage.taken",
-    "rbd.snap.before",
-    "rbd.snap.after",
-    "call.commit.before",
-    "image.publish.before",
-    "image.publish.after",
-    "lease.ParentLink.giving-back",
-    "lease.DiskSnapshot.giving-back",
-    "lease.DiskSnapshot.given-back",
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,33 +32,6 @@ def writer_of_module(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[W
 def writer(writer_of_module: Writing) -> Iterator[Writing]:
     yield writer_of_module
     writer_of_module.unharmed()
-
-
-@pytest.fixture(scope="module")
-def breaking(libvirtd: PrivateLibvirtd) -> Iterator[ceph_lab.FaultyService]:
-    with live.directory() as path, ceph_lab.faulty(path / "service", libvirtd, ceph_lab.LOCATIONS) as service:
-        yield service
-
-
-@pytest.mark.parametrize("point", KILLED_AT)
-def test_killed_anywhere_a_new_start_has_the_image_or_nothing(
-    point: str, writer: Writing, ceph: CephCluster, breaking: ceph_lab.FaultyService, tmp: Path
-) -> None:
-    before = ceph.contents()
-    breaking.plan.arm(Fault(point, Action.KILL))
-    capture = captures.begin(breaking, writer.guest)
-    until(lambda: not breaking.running, 60, f"the service to be killed at {point}")
-    breaking.plan.disarm()
-    breaking.kill()
-
-    breaking.start()
-
-    shown = captures.completed(breaking, capture)
-    image = ceph_lab.exported(ceph, ceph_lab.placed(breaking, shown), tmp)
-    ceph_lab.consistent(image, shown)
-    ceph_lab.flat(breaking, capture)
-    ceph_lab.delete(breaking, capture)
-    ceph_lab.tidy(breaking, ceph, before, writer.guest)
 
 
 def test_killed_while_it_streams_it_goes_on_from_the_same_snapshot(
@@ -148,19 +102,6 @@ def test_cancelled_while_bytes_move_nothing_is_left(
     ceph_lab.tidy(service, ceph, before, writer.guest)
 
 
-@pytest.mark.parametrize("point", ["rbd.snap.before", "rbd.snap.after", "lease.HalfRbdImage.taken"])
-def test_a_step_that_fails_leaves_nothing_and_its_cause_is_told(
-    point: str, writer: Writing, ceph: CephCluster, breaking: ceph_lab.FaultyService
-) -> None:
-    before = ceph.contents()
-    breaking.plan.arm(Fault(point, Action.RAISE))
-
-    shown = live.failed(breaking, captures.begin(breaking, writer.guest), "internal")
-
-    assert point in shown["fault"]["operator"]
-    ceph_lab.tidy(breaking, ceph, before, writer.guest)
-
-
 # ---------------------------------------------------------------------------------------- clusters that fall silent
 
 
@@ -192,6 +133,22 @@ def test_an_osd_that_stands_still_ends_the_capture_in_time_and_is_tidied_when_it
     assert shown["held"]
     fragile.go_on("osd")
     ceph_lab.flat(service, capture, deadline=150)
+    ceph_lab.tidy(service, fragile, before)
+
+
+def test_a_full_cluster_ends_the_capture_in_time_and_is_tidied_when_it_has_room(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    """What is written to a full cluster waits for room: nobody is told of it."""
+    guest = guests.define(ceph_lab.on_rbd(fragile, tmp))
+    service = start_service({**IMPATIENT, "capture": {"transfer_stall": 3, "step_deadline": 5}})
+    before = fragile.contents()
+    fragile.command("osd set", key="full")
+
+    shown = live.failed(service, captures.begin(service, guest), "deadline-exceeded", deadline=60)
+
+    fragile.command("osd unset", key="full")
+    ceph_lab.flat(service, shown["id"], deadline=60)
     ceph_lab.tidy(service, fragile, before)
 
 

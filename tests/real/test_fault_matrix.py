@@ -37,6 +37,9 @@ CELLS = (
     "journal.ended.before/exception/backup+directory:running",
     "journal.forget.after/exception/backup+directory:running",
     "guard.arm.after/kill-alone/backup+directory:running",
+    "lease.DiskSnapshot.taken/kill-alone/snapshot+directory:on-rbd",
+    "lease.HalfRbdImage.taken/exception/snapshot+clone:on-rbd",
+    "rbd.snap.after/kill/snapshot+clone:on-rbd",
 )
 
 

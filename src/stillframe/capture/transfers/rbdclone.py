@@ -81,7 +81,7 @@ def _cloned(work: Work, held: HeldDisk) -> ImageResult:
                 flat_later=tools.ceph.options.flatten == BACKGROUND,
                 timeout=seconds,
             )
-        step.note(f"into pool {place.pool}")
+        step.tell_operator(f"into pool {place.pool}")
     _flatten(work, held, image)
     md5 = None
     if tools.ceph.options.enable_verify_image_md5sum:

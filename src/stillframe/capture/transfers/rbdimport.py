@@ -74,7 +74,8 @@ def _imported(work: Work, disk: Mapped) -> ImageResult:
         copied = copy(disk.reader, disk.layout, sink, work.control, digests=digests)
         step.bytes = copied.data_bytes
         seconds = max(time.monotonic() - began, 1e-3)
-        step.note(f"{copied.data_bytes / seconds / MIB:.0f} MiB/s to {image.place}")
+        step.note(f"{copied.data_bytes / seconds / MIB:.0f} MiB/s")
+        step.tell_operator(f"to {image.place}")
     md5 = copied.digests.get(rbdimage.MD5)
     result = rbdimage.finished(work, image, None, md5 if options.enable_verify_image_md5sum else None)
     if verify:
