@@ -149,6 +149,18 @@ class CephCluster:
         """SIGCONT."""
         self._daemons[daemon].send_signal(signal.SIGCONT)
 
+    def fill(self) -> None:
+        """From now on it counts as full, as its monitors say when this returns: writes wait until `make_room`."""
+        for ratio in ("nearfull", "backfillfull", "full"):
+            self.command(f"osd set-{ratio}-ratio", ratio=1e-5)
+        until(lambda: "full" in self.command("osd dump")["osds"][0]["state"], DEADLINE, "the cluster to be full")
+
+    def make_room(self) -> None:
+        """Ends `fill`."""
+        for ratio in ("full", "backfillfull", "nearfull"):
+            self.command(f"osd set-{ratio}-ratio", ratio=0.95)
+        until(lambda: "full" not in self.command("osd dump")["osds"][0]["state"], DEADLINE, "the cluster to have room")
+
     def restart(self, *daemons: Daemon) -> None:
         """Starts what was killed (or kills it first), and waits until images can be made."""
         for daemon in daemons:

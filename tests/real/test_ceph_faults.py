@@ -136,19 +136,37 @@ def test_an_osd_that_stands_still_ends_the_capture_in_time_and_is_tidied_when_it
     ceph_lab.tidy(service, fragile, before)
 
 
-def test_a_full_cluster_ends_the_capture_in_time_and_is_tidied_when_it_has_room(
+def test_nothing_is_begun_on_a_full_cluster(
     fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
 ) -> None:
-    """What is written to a full cluster waits for room: nobody is told of it."""
     guest = guests.define(ceph_lab.on_rbd(fragile, tmp))
-    service = start_service({**IMPATIENT, "capture": {"transfer_stall": 3, "step_deadline": 5}})
+    service = start_service(IMPATIENT)
     before = fragile.contents()
-    fragile.command("osd set", key="full")
+    fragile.fill()
 
-    shown = live.failed(service, captures.begin(service, guest), "deadline-exceeded", deadline=60)
+    shown = live.failed(service, captures.begin(service, guest), "no-way", deadline=20)
 
-    fragile.command("osd unset", key="full")
-    ceph_lab.flat(service, shown["id"], deadline=60)
+    assert "takes no more data" in shown["fault"]["message"]
+    assert "pool vms" in shown["fault"]["operator"]
+    ceph_lab.tidy(service, fragile, before)
+
+
+def test_a_cluster_that_fills_up_ends_the_capture_in_time_and_is_tidied_when_it_has_room(
+    fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
+) -> None:
+    """What is written to it waits for room, and nobody is told."""
+    guest = guests.define(ceph_lab.on_rbd(fragile, tmp))
+    service = start_service({**IMPATIENT, "ceph": {"timeout": 3, "enable_verify_image_md5sum": True}})
+    before = fragile.contents()
+    capture = captures.begin(service, guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    fragile.fill()
+
+    shown = live.failed(service, capture, "deadline-exceeded", deadline=150)
+    assert shown["held"]
+    fragile.make_room()
+    ceph_lab.flat(service, capture, deadline=150)
     ceph_lab.tidy(service, fragile, before)
 
 

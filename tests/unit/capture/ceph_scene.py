@@ -51,7 +51,7 @@ class Clusters:
         return self._on(self.store_fsid, place), place
 
     def _on(self, fsid: str, place: RbdPlace) -> OnRbd:
-        cluster: Any = SimpleNamespace(fsid=fsid)
+        cluster: Any = SimpleNamespace(fsid=fsid, call=lambda *_: False)  # no pool of it is full
         return OnRbd(cast("Cluster", cluster), RbdImage(fsid, place.pool, place.image), place.snap or "")
 
 

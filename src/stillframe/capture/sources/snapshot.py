@@ -16,7 +16,7 @@ from stillframe.capture.subject import Subject, Wanted
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.ceph import PREFIX, OnRbd
-from stillframe.disks.rbd import snapshots
+from stillframe.disks.rbd import capabilities, snapshots
 from stillframe.errors import (
     CephForbidden,
     CephUnreachable,
@@ -89,7 +89,8 @@ def _obstacle(disk: Disk, tools: Tools) -> str | None:
         return f"it is {disk.top.format} on RBD, and not RBD alone"
     if disk.encryption:
         return f"it is encrypted ({disk.encryption}), and its snapshot would stay so"
-    tools.ceph.at(disk.top.rbd)
+    found = tools.ceph.at(disk.top.rbd)
+    capabilities.check_room(found.cluster, found.image.pool)
     return None
 
 

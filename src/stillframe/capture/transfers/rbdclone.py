@@ -15,7 +15,7 @@ from stillframe.capture.work import Work
 from stillframe.config import OWN, STORE
 from stillframe.datapath import reader as reading
 from stillframe.disks.ceph import OnRbd
-from stillframe.disks.rbd import images
+from stillframe.disks.rbd import capabilities, images
 from stillframe.disks.rbd.flatten import flatten
 from stillframe.disks.rbd.reader import RbdReader
 from stillframe.images import inspection
@@ -57,7 +57,9 @@ def _obstacle(wanted: Wanted, tools: Tools) -> str | None:
             return "[ceph] store_cluster is not set"
         if store[0].cluster.fsid != found.cluster.fsid:
             return f"{wanted.disk.target} is in another Ceph cluster than the image store"
-    return tools.store.location_obstacle(found.cluster.fsid, _target(wanted, disk, tools).pool)
+    pool = _target(wanted, disk, tools).pool
+    capabilities.check_room(found.cluster, pool)
+    return tools.store.location_obstacle(found.cluster.fsid, pool)
 
 
 def _target(wanted: Wanted, disk: RbdPlace, tools: Tools) -> RbdPlace:

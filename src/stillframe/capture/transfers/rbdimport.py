@@ -37,6 +37,7 @@ class RbdImport:
             if wanted.wished and wanted.disk_format != "raw":
                 return f"images on RBD are raw, and that of {wanted.disk.target} is to be {wanted.disk_format}"
         found, place = store
+        capabilities.check_room(found.cluster, place.pool)
         return tools.store.location_obstacle(found.cluster.fsid, place.pool)
 
     def run(self, work: Work, hold: Hold) -> tuple[ImageResult, ...]:

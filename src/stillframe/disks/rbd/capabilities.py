@@ -9,7 +9,7 @@ import rados
 
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.task import Task
-from stillframe.errors import CephFailed
+from stillframe.errors import CephFailed, CephFull
 
 TIMEOUT = 10.0  # seconds
 MIMIC = "mnopqrstuvwxyz"  # first letters of the releases whose clients know clones of format 2
@@ -28,6 +28,17 @@ def clone_format(cluster: Cluster, *, timeout: float = TIMEOUT) -> int:
         return 2 if release[:1] in set(MIMIC) else 1
 
     return cluster.call("Asking Ceph for its oldest client", timeout, work)
+
+
+def check_room(cluster: Cluster, pool: str, *, timeout: float = TIMEOUT) -> None:
+    """Raises CephFull where the pool takes no more data: librados would wait for room, for ever."""
+
+    def work(connection: rados.Rados) -> bool:
+        pools = _asked(connection, "osd dump")["pools"]
+        return any("full" in each["flags_names"].split(",") for each in pools if each["pool_name"] == pool)
+
+    if cluster.call("Asking Ceph for full pools", timeout, work):
+        raise CephFull(pool=pool)
 
 
 def check_writable(cluster: Cluster, pool: str, *, timeout: float = TIMEOUT) -> None:
