@@ -32,16 +32,16 @@ def mounted(kind: str, where: Path, size: int, *hosts: PrivateLibvirtd) -> Itera
         device = tool("losetup", "--find", "--show", file).strip()
         stack.callback(tool, "losetup", "--detach", device)
         tool("mount", device, where)
-        stack.callback(_unmount, where)
+        stack.callback(unmount, where)
         for host in hosts:
             host.run_inside("mount", device, where)
-            stack.callback(_unmount, where, host)
+            stack.callback(unmount, where, host)
         where.chmod(0o755)
         yield where
     file.unlink()
 
 
-def _unmount(where: Path, host: PrivateLibvirtd | None = None) -> None:
+def unmount(where: Path, host: PrivateLibvirtd | None = None) -> None:
     """Also while a process that is just ending still has a file open."""
     inside = () if host is None else host.inside
     until(lambda: succeeds([*inside, "umount", where]), 10, f"the end of what uses {where}", pause=0.1)

@@ -624,3 +624,24 @@ class CaptureStillRunning(StillframeError):
     code, status = "still-running", 504
     sentence = "Capture {capture} has not ended within {seconds:g} seconds; it goes on."
     hint = "`stillframe capture watch {capture}` waits on, `stillframe capture cancel {capture}` ends it."
+
+
+# ----------------------------------------------------------------------------------------------- faults from outside
+
+
+class CaptureHung(StillframeError):
+    code, status = "capture-hung", 504
+    sentence = "Nothing of the capture has moved for {seconds:g} seconds, in step {step}: it was given up."
+    hint = "The guest was given back. What is still held is given back when the call returns; the log has which it is."
+
+
+class ErrorReported(StillframeError):
+    code, status = "error-reported", 507
+    sentence = "QEMU reported an I/O error to the guest of instance {instance} in the capture, which was ended at once."
+    hint = (
+        "Look at the guest's filesystems, and at the health and the quota of the scratch directory's. A guest whose"
+        " disks have error_policy='stop' would have been paused instead, and resumed without a loss."
+    )
+
+    def __init__(self, *, instance: str, scratch: object) -> None:
+        super().__init__(instance=instance, operator=f"scratch directory {scratch}")

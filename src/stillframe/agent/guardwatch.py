@@ -7,7 +7,7 @@ import threading
 import time
 
 from stillframe.agent import guardacts
-from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.guarding import REPORTED, Arm, ArmKind
 from stillframe.errors import InstanceGone, StillframeError
 from stillframe.hypervisor import runs
 from stillframe.hypervisor.connection import Connection
@@ -73,10 +73,12 @@ class Watches:
             watch.poke()
 
     def heard(self, event: DomainEvent) -> None:
-        """Subscriber of the connection: a guest that libvirt paused, perhaps unseen while the connection was lost."""
+        """Subscriber of the connection: a guest that was paused or told of an error, perhaps unseen in between."""
         with self._lock:
             watches = tuple(self._watches.values())
         for watch in watches:
+            if event.kind is EventKind.IO_REPORTED and event.instance_id == watch.arm.instance_id:
+                watch.guest_was_told()
             paused = event.kind is EventKind.SUSPENDED and event.detail == IO_ERROR
             if event.kind is EventKind.CONNECTED or (paused and event.instance_id == watch.arm.instance_id):
                 watch.look_at_guest()
@@ -108,6 +110,7 @@ class Watch:
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._guest_unseen = arm.kind is ArmKind.ABORT
+        self._told = False
         self._was_paused: bool | None = None  # by an I/O error, when it was armed; None: not known yet
         self._thread = threading.Thread(target=self._run, name=f"watch-{arm.key}", daemon=True)
 
@@ -122,6 +125,11 @@ class Watch:
 
     def poke(self) -> None:
         """Looks for the cause now."""
+        self._wake.set()
+
+    def guest_was_told(self) -> None:
+        """Each write that scratch refuses is one more that the guest has lost: no time for a second."""
+        self._told = self.arm.kind is ArmKind.ABORT
         self._wake.set()
 
     def look_at_guest(self) -> None:
@@ -155,6 +163,8 @@ class Watch:
         grace = self._watches.grace if self.arm.kind is ArmKind.ABORT else 0.0
         if gone is not None and (time.monotonic() - gone >= grace or runs.ended(self.arm.run)):
             return "the agent is gone"
+        if self._told:
+            return REPORTED
         return guardacts.shortage(self.arm) or self._pause_of_guest()
 
     def _pause_of_guest(self) -> str | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+REPORTED = "QEMU reported an I/O error to the guest"  # a cause in the words of `acted`
+
 
 class ArmKind(StrEnum):
     """What the guard does when it acts."""

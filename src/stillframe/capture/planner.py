@@ -22,6 +22,7 @@ from stillframe.capture.transfers.rbdclone import RbdClone
 from stillframe.capture.transfers.rbdimport import RbdImport
 from stillframe.capture.transfers.upload import Upload
 from stillframe.errors import NoWay, StillframeError
+from stillframe.images.directory import DirectoryStore
 from stillframe.images.glancestore import GlanceStore
 from stillframe.model import Way
 
@@ -85,7 +86,12 @@ def source_named(name: str) -> Source:
 
 
 def plan(subject: Subject, tools: Tools) -> tuple[Choice, ...]:
-    """The pairs that can capture this subject, cheapest first; raises NoWay when there is none."""
+    """The pairs that can capture this subject, cheapest first; raises NoWay when there is none.
+
+    Raises StoreUnusable for an image directory that is gone or read-only: no guest is frozen for that.
+    """
+    if isinstance(tools.store, DirectoryStore):
+        tools.store.check()
     choices = []
     refused: list[Refusal] = []
     for source, pairs in groupby(_considered(subject, tools), key=lambda pair: pair[0].name):

@@ -12,6 +12,7 @@ from stillframe.disks.nocow import make_nocow
 from stillframe.errors import WriteFailed
 
 FALLOC_FL_KEEP_SIZE = 1
+QUOTA = os.strerror(errno.EDQUOT)  # as `reserve` says it
 CLUSTER = 1 << 16  # of qcow2, where nothing else is said
 
 

@@ -20,6 +20,7 @@ class EventKind(StrEnum):
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     REBOOTED = "rebooted"
+    IO_REPORTED = "i/o error reported"  # to the guest, which was not paused for it; the detail is its disk
     CHANGED = "changed"  # devices, media, metadata, or the chain of a disk
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
@@ -77,6 +78,10 @@ def register(handle: Any, publish: Callable[[DomainEvent], None]) -> list[int]:
         if status in _ENDED_BLOCK_JOBS:
             publish(DomainEvent(EventKind.CHANGED, domain.UUIDString(), f"block job of {disk} ended"))
 
+    def io_error(_handle: Any, domain: Any, _path: str, alias: str, action: int, *_: Any) -> None:
+        if action == libvirt.VIR_DOMAIN_EVENT_IO_ERROR_REPORT:
+            publish(DomainEvent(EventKind.IO_REPORTED, domain.UUIDString(), alias))
+
     callbacks: dict[int, Callable[..., None]] = {
         libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE: lifecycle,
         libvirt.VIR_DOMAIN_EVENT_ID_REBOOT: rebooted,
@@ -86,5 +91,6 @@ def register(handle: Any, publish: Callable[[DomainEvent], None]) -> list[int]:
         libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE: changed("metadata changed"),
         libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE: changed("memory changed"),
         libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2: block_job,
+        libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON: io_error,
     }
     return [handle.domainEventRegisterAny(None, number, callback, None) for number, callback in callbacks.items()]

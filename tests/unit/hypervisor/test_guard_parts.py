@@ -4,12 +4,18 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from typing import cast
+from unittest import mock
 
 import pytest
 
+from lab.wait import until
 from stillframe.agent import guardacts, guardwire
+from stillframe.agent.guardwatch import Watches
 from stillframe.agent.guardwire import Lines
-from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.guarding import REPORTED, Arm, ArmKind
+from stillframe.hypervisor.connection import Connection
+from stillframe.hypervisor.events import DomainEvent, EventKind
 
 MIB = 1 << 20
 
@@ -63,3 +69,20 @@ def test_a_full_filesystem_is_a_shortage_and_no_scratch_is_none(tmp_path: Path) 
     assert "are to stay free" in (guardacts.shortage(arm(tmp_path / "a", reserve=1 << 60)) or "")
     assert guardacts.shortage(arm(reserve=1 << 60)) is None
     assert guardacts.shortage(arm(tmp_path / "gone" / "a", reserve=1 << 60)) is None
+
+
+def test_an_error_that_a_guest_was_told_of_ends_its_backup_job_at_once_and_no_other_watch() -> None:
+    watches = Watches(cast("Connection", None), grace=60)
+    arms = [Arm(f"{kind}-{instance}", kind, instance, "r", seconds=60) for kind in ArmKind for instance in ("i", "j")]
+    with (
+        mock.patch.object(guardacts, "give_back") as give_back,
+        mock.patch.object(guardacts, "paused_by_io_error", return_value=False),
+    ):
+        for each in arms:
+            watches.arm(each)
+        watches.heard(DomainEvent(EventKind.IO_REPORTED, "i", "virtio-disk0"))
+        until(lambda: len(watches.armed()) < len(arms), 5, "a watch to have acted")
+        assert [call.args[1].key for call in give_back.mock_calls] == ["abort-i"]
+        for each in arms:
+            watches.disarm(each.key)
+    assert {each.key: watches.acted(each.key) for each in arms if watches.acted(each.key)} == {"abort-i": REPORTED}

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from stillframe.capture import quiesce
-from stillframe.capture.guarding import Arm, ArmKind
+from stillframe.capture.guarding import REPORTED, Arm, ArmKind
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.leases import BackupJob, OwnFile
 from stillframe.capture.subject import Subject, Wanted
@@ -20,6 +20,7 @@ from stillframe.capture.work import Work
 from stillframe.config import MIB
 from stillframe.disks import chain, space
 from stillframe.errors import (
+    ErrorReported,
     ForeignJob,
     InstanceGone,
     InstantLost,
@@ -33,6 +34,7 @@ from stillframe.model import PowerState
 
 # libvirt's policies under which a guest sees an error of the scratch as an error of its own disk
 TELLS_THE_GUEST = ("report", "ignore")
+STOPS, BY_DEFAULT = "stop", "enospace"  # for any error, and for want of room only: a quota is told to the guest
 
 
 class Backup:
@@ -117,7 +119,10 @@ def _check_job(work: Work, hold: Hold) -> None:
     tools, instance = work.tools, work.subject.instance.id
     if str(backup.backup_socket(tools.hypervisor, instance)) == hold.disks[0].socket:
         return
-    if why := tools.guard.acted(_key(work)):
+    why = tools.guard.acted(_key(work))
+    if why == REPORTED:
+        raise ErrorReported(instance=instance, scratch=tools.options.scratch_dir)
+    if why:
         raise ScratchFailed(instance=instance, scratch=f"{tools.options.scratch_dir}, and the guard acted, since {why}")
     raise InstantLost(reason="someone else ended the backup job")
 
@@ -167,6 +172,9 @@ def _reserve(wanted: Wanted, path: Path, tools: Tools) -> str:
     # the same filesystem, and others write there too.
     some = min(needed, tools.options.scratch_cap, max(free - needed, 0) // 2)
     reason = space.reserve(path, some) if some else "there is too little room"
+    if reason == space.QUOTA and wanted.disk.error_policy != STOPS:
+        policy = wanted.disk.error_policy or BY_DEFAULT
+        raise ScratchUnsafe(disk=wanted.disk.target, policy=policy, needed=some, reason=reason)
     return f"nothing reserved ({reason})" if reason else f"{some // MIB} of {needed // MIB} MiB reserved"
 
 
