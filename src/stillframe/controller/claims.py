@@ -1,6 +1,7 @@
 """Who of several controllers does a piece of work, for how long: so that no two do the same outside at once.
 
-By the database's clock, which all of them share. A controller that dies loses its claims when their time is over.
+By the database's clock, which all of them share. A controller that dies loses its claims when their time is over, or
+when that clock is set back so far that no claim could have been taken.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Claims:
 def _take(connection: Connection, name: str, owner: str, time: timedelta) -> bool:
     c = claims.c
     now = connection.execute(select(backends.clock())).scalar_one()
-    free = update(claims).where(c.name == name, or_(c.owner == owner, c.until <= now))
+    longest = max(time, timedelta(seconds=CLAIM))
+    free = update(claims).where(c.name == name, or_(c.owner == owner, c.until <= now, c.until > now + longest))
     if connection.execute(free.values(owner=owner, until=now + time)).rowcount:
         return True
     if connection.scalar(select(c.owner).where(c.name == name)) is not None:
