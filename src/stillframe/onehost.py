@@ -48,7 +48,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     # the agent's own directory: it knows how to remove what an image has elsewhere
     shown = images if isinstance(images, Access) else tools.directory
     app = apiside.application_over(
-        settings, db, bells, shown, lambda: _health(tools), strays=lambda: len(strays(tools, journal))
+        settings, db, bells, shown, lambda: _health(tools), strays=lambda: len(strays(tools, journal)) + agent.hung()
     )
     stack.enter_context(serve(app, settings.api))
 

@@ -77,25 +77,28 @@ class AgentService:
     def stop(self, deadline: float) -> None:
         """Lets captures end until the deadline (monotonic), cancels the rest, and reports their ends."""
         self._stopping.set()
-        # copies: the heartbeat forgets some meanwhile
-        jobs, threads = tuple(self._jobs.values()), tuple(self._threads.values())
+        jobs = tuple(self._jobs.values())  # a copy: the heartbeat forgets some meanwhile
         for job in jobs:
             job.close()
-        _join(threads, deadline)
+        _join(self._at_work(), deadline)
         fault = ServiceStopped().fault
         for job in jobs:
             job.cancel(fault)
-        _join(threads, time.monotonic() + self._tools.options.step_deadline)
+        _join(self._at_work(), time.monotonic() + self._tools.options.step_deadline)
         self.wake()
         self._thread.join(timeout=self._tools.options.step_deadline)
         self._inventory.close()
+
+    def hung(self) -> int:
+        """How many captures were given up whose threads hang still."""
+        return sum(job.given_up for job in tuple(self._jobs.values()))
 
     # ------------------------------------------------------------------------------------------ the heartbeat
 
     def _beat_until_stopped(self) -> None:
         while True:
             self._woken.clear()
-            last = self._stopping.is_set() and not any(thread.is_alive() for thread in self._threads.values())
+            last = self._stopping.is_set() and not any(thread.is_alive() for thread in self._at_work())
             try:
                 self._beat()
                 self._told = ""
@@ -114,6 +117,7 @@ class AgentService:
         return self._options.progress_interval if self._busy() else self._options.heartbeat
 
     def _beat(self) -> None:
+        self._give_up_what_hangs()
         self._tools.stillness.wait(STILL)
         self._inventory.refresh()
         told = {capture_id: job.report() for capture_id, job in self._jobs.items()}
@@ -153,6 +157,17 @@ class AgentService:
         return sum(job.report().phase is not Phase.ENDED for job in self._jobs.values())
 
     # ------------------------------------------------------------------------------------------------ the jobs
+
+    def _at_work(self) -> tuple[threading.Thread, ...]:
+        """The threads of all captures but those that were given up."""
+        hung = {job.capture_id for job in tuple(self._jobs.values()) if job.given_up}
+        return tuple(thread for capture_id, thread in tuple(self._threads.items()) if capture_id not in hung)
+
+    def _give_up_what_hangs(self) -> None:
+        """Each in a thread of its own, which may come to hang on the same."""
+        for job in self._jobs.values():
+            if job.hangs():
+                threading.Thread(target=job.give_up, name=f"given-up-{job.capture_id[:8]}", daemon=True).start()
 
     def _take_up(self, kept: Kept) -> None:
         """Begins it once it is in the journal; without a journal it ends with that as its cause."""

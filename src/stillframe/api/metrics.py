@@ -110,7 +110,9 @@ def _gauge() -> GaugeMetricFamily:
 
 
 def _stray_gauge() -> GaugeMetricFamily:
-    return GaugeMetricFamily("stillframe_strays", "Things on this host that no capture owns.")
+    return GaugeMetricFamily(
+        "stillframe_strays", "Things on this host that no capture owns, and captures that were given up."
+    )
 
 
 def _store_gauges() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from stillframe.capture import planner, publication
+from stillframe.capture import hangs, planner, publication
 from stillframe.capture.held import Hold
 from stillframe.capture.leases import BackupJob, Leases, Ledger, OwnFile, SocketDirectory
 from stillframe.capture.rbdleases import DiskSnapshot
@@ -101,13 +101,17 @@ class Job:
         self._changed = changed
         self._lock = threading.Lock()
         self._control = Control(stall=tools.options.transfer_stall)
-        self._timeline = Timeline(kept.steps, changed)
-        self._leases = Leases(kept.order.capture_id, journal, tools)
+        self._timeline = Timeline(kept.steps, self._moved)
+        self._leases = Leases(kept.order.capture_id, journal, tools, self._control.alive)
         self._uploads = Uploads()
         self._attempt = kept.attempt
         self._phase = Phase.HELD if kept.hold else Phase.WAITING
+        self._outcome: tuple[tuple[ImageResult, ...], Fault | None] | None = None
         self._end = end
         self._closing = threading.Event()
+        self._thread = 0  # the one that runs it
+        self._suspected = False  # of hanging
+        self._given_up = False  # and that thread has not come back yet
 
     @property
     def capture_id(self) -> str:
@@ -121,31 +125,74 @@ class Job:
     def report(self) -> CaptureReport:
         """All that is known of it now."""
         with self._lock:
-            if self._end:
-                return self._end
-            kept = self._kept
-            return CaptureReport(
-                capture_id=self.capture_id,
-                attempt=self._attempt,
-                phase=self._phase,
-                steps=self._timeline.steps(),
-                progress=self._control.meter.progress(),
-                way=kept.way,
-                instant=kept.hold.instant if kept.hold else None,
-            )
+            return self._end or self._report()
+
+    def _report(self) -> CaptureReport:
+        """With the lock held."""
+        kept = self._kept
+        return CaptureReport(
+            capture_id=self.capture_id,
+            attempt=self._attempt,
+            phase=self._phase,
+            steps=self._timeline.steps(),
+            progress=self._control.meter.progress(),
+            way=kept.way,
+            instant=kept.hold.instant if kept.hold else None,
+        )
 
     def run(self) -> None:
         """To its end, and on until all is given back. Never raises: every failure ends up in the report."""
+        self._thread = threading.get_ident()
         if self._end is None:
-            images, fault = self._attempted()
+            outcome = self._attempted()
+            with self._lock:
+                self._outcome = self._outcome or outcome
             self._slots.leave(self._place)
-            self._finish(images, fault, self._leases.give_back_all())
+            self._finish(self._leases.give_back_all())
         while self.report().held and not self._closing.wait(SETTLE_INTERVAL):
             self._settle()
 
     def close(self) -> None:
         """The agent stops: what could not be given back yet is tried again by its next run."""
         self._closing.set()
+
+    # ------------------------------------------------------------------------------------------- a thread that hangs
+
+    def hangs(self) -> bool:
+        """Whether it is to be given up: no sign of life for so long, nor since it was asked for the last time.
+
+        A process that stood still as a whole has only just begun to give some.
+        """
+        silent = self._end is None and self._control.silent > hangs.patience(self._tools)
+        suspected, self._suspected = self._suspected, silent
+        return silent and suspected
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it has ended while its thread hangs still."""
+        return self._given_up
+
+    def give_up(self) -> None:
+        """Ends it although its thread hangs: the guest and the turn are given back now, the rest when that returns.
+
+        May hang itself, on what the thread hangs on; the end is in the report before.
+        """
+        with self._lock:
+            if self._end:
+                return
+            steps, seconds = self._timeline.steps(), hangs.patience(self._tools)
+            why = hangs.fault(self._phase, steps, seconds)
+            images, fault = self._outcome or ((), why)
+            held = tuple(f"{lease}: {why.message}" for lease in self._leases.held())
+            told = replace(self._report(), phase=Phase.ENDED, steps=self._timeline.cut_off(why.message))
+            self._end = end = replace(told, images=images, fault=fault, held=held)
+            self._given_up = True
+        self._changed()
+        LOG.error("capture %s: %s Its thread is here:\n%s", self.capture_id, why.message, hangs.stack(self._thread))
+        self._control.cancel(Reported(why))
+        self._slots.leave(self._place)
+        hangs.give_guest_back(self._tools.guard, self.capture_id)
+        self._record(end)
 
     # ------------------------------------------------------------------------------------------------ the way
 
@@ -199,13 +246,22 @@ class Job:
         return kept.results
 
     def _publish(self, work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
+        self._expect_in_hand()
         self._enter(Phase.PUBLISHING)
         try:
             with self._timeline.step("publish"):
                 publication.publish(work, hold, results)
+            self._expect_in_hand(results)
         except BaseException:
             publication.withdraw(work, hold, results)
             raise
+
+    def _expect_in_hand(self, published: tuple[ImageResult, ...] = ()) -> None:
+        """Raises what it was given up for. Once images are published it has ended well, whatever follows."""
+        with self._lock:
+            if self._end and self._end.fault:
+                raise Reported(self._end.fault)
+            self._outcome = (published, None) if published else None
 
     def _turn(self) -> AbstractContextManager[bool]:
         return self._slots.turn(self._place, self._control.check)
@@ -317,6 +373,10 @@ class Job:
     def _enter(self, phase: Phase) -> None:
         with self._lock:
             self._phase = phase
+        self._moved()
+
+    def _moved(self) -> None:
+        self._control.alive()
         self._changed()
 
     def _patiently(self, ask: Callable[[], T]) -> T:
@@ -336,17 +396,22 @@ class Job:
         with self._lock:
             self._kept = kept
 
-    def _finish(self, images: tuple[ImageResult, ...], fault: Fault | None, left: tuple[str, ...]) -> None:
+    def _finish(self, left: tuple[str, ...]) -> None:
         with self._lock:
+            assert self._outcome is not None  # noqa: S101 - it was attempted
+            images, fault = self._outcome
             self._phase = Phase.ENDED
-        end = replace(self.report(), images=images, fault=fault, held=left)
-        with self._lock:
-            self._end = end
+            ended = self._end or replace(self._report(), images=images, fault=fault)
+            self._end = end = replace(ended, held=left)
+            self._given_up = False
+        self._record(end)
+        self._changed()
+
+    def _record(self, end: CaptureReport) -> None:
         try:
             self._journal.ended(end)
         except Exception as error:  # noqa: BLE001 - the end is reported all the same
             LOG.warning("capture %s: its end is not in the journal: %s", self.capture_id, error)
-        self._changed()
 
     def _settle(self) -> None:
         """Tries again to give back what could not be given back before."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,10 +199,12 @@ class Ledger(Protocol):
 class Leases:
     """All that one capture holds, in the order it was taken."""
 
-    def __init__(self, capture_id: str, ledger: Ledger, tools: Tools) -> None:
+    def __init__(self, capture_id: str, ledger: Ledger, tools: Tools, alive: Callable[[], None] = lambda: None) -> None:
+        """`alive` is called whenever something was taken or given back: each may take as long as a step."""
         self._capture_id = capture_id
         self._ledger = ledger
         self._tools = tools
+        self._alive = alive
         self._held: dict[Lease, int] = {
             decode(kind, reference): number for number, kind, reference in ledger.leased(capture_id)
         }
@@ -214,7 +216,9 @@ class Leases:
             _reached(lease, "journaling")
             self._held[lease] = self._ledger.lease(self._capture_id, *encode(lease))
             _reached(lease, "journaled")
+        self._alive()
         yield
+        self._alive()
         _reached(lease, "taken")
 
     def drop(self, lease: Lease) -> None:
@@ -226,8 +230,10 @@ class Leases:
     @contextmanager
     def giving_back(self, lease: Lease) -> Iterator[None]:
         """The block gives the thing back, and then the lease is forgotten; when it fails it stays held."""
+        self._alive()
         _reached(lease, "giving-back")
         yield
+        self._alive()
         _reached(lease, "given-back")
         self.drop(lease)
 
@@ -254,6 +260,10 @@ class Leases:
                 LOG.warning("capture %s: %s could not be given back yet: %s", self._capture_id, lease, error)
                 left.append(f"{lease}: {fault_of(error).message}")
         return tuple(left)
+
+    def held(self) -> tuple[str, ...]:
+        """All that is held, in words; from any thread."""
+        return tuple(str(lease) for lease in reversed(self._held.copy()))
 
     def of(self, kind: type[K]) -> tuple[K, ...]:
         """Those of this kind that are held."""

@@ -16,10 +16,11 @@ class Slots:
     """First come, first served: who has the lowest place of those that wait."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = count
         self._places = itertools.count()
         self._coming: dict[int, float] = {}  # who has a place and did not ask yet, and until when it is waited for
         self._queue: set[int] = set()
+        self._served: set[int] = set()
         self._condition = threading.Condition()
 
     def place(self) -> int:
@@ -30,9 +31,10 @@ class Slots:
             return place
 
     def leave(self, place: int) -> None:
-        """Nobody need wait for this place; fine also when its turn was over."""
+        """Nobody need wait for this place, nor for its turn, which is over if it had one."""
         with self._condition:
             self._coming.pop(place, None)
+            self._served.discard(place)
             self._condition.notify_all()
 
     @contextmanager
@@ -43,20 +45,20 @@ class Slots:
             self._coming.pop(place, None)
             self._queue.add(place)
             try:
-                while not (self._free and min(self._queue) == place and not self._expected_before(place)):
+                while not (
+                    len(self._served) < self._count and min(self._queue) == place and not self._expected_before(place)
+                ):
                     check()
                     waited = True
                     self._condition.wait(POLL)
-                self._free -= 1
+                self._served.add(place)
             finally:
                 self._queue.remove(place)
                 self._condition.notify_all()
         try:
             yield waited
         finally:
-            with self._condition:
-                self._free += 1
-                self._condition.notify_all()
+            self.leave(place)
 
     def _expected_before(self, place: int) -> bool:
         now = time.monotonic()

@@ -46,6 +46,14 @@ class Timeline:
         with self._lock:
             return tuple(self._steps)
 
+    def cut_off(self, message: str) -> tuple[Step, ...]:
+        """All steps, the open ones as if they had failed now with this message; here they go on."""
+        moment = now()
+        return tuple(
+            step if step.ended_at else replace(step, ended_at=moment, failed=True, message=message)
+            for step in self.steps()
+        )
+
     @contextmanager
     def step(self, name: str) -> Iterator[OpenStep]:
         """A step from here to the end of the block; an exception marks it as failed, with its words."""

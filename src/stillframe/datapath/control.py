@@ -112,6 +112,16 @@ class Control:
         self._cancelled = threading.Event()
         self._error: StillframeError | None = None
         self._lock = threading.Lock()
+        self._heard = time.monotonic()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since whoever runs under this control last gave a sign of life."""
+        return time.monotonic() - self._heard
+
+    def alive(self) -> None:
+        """A sign of life; `check` is one too."""
+        self._heard = time.monotonic()
 
     def cancel(self, error: StillframeError) -> None:
         """End what runs under this control with this error, within 0.2 s; the first error stays."""
@@ -122,6 +132,7 @@ class Control:
 
     def check(self) -> None:
         """Raise the error it was cancelled with, if it was."""
+        self.alive()
         if self._error is not None:
             raise self._error
 

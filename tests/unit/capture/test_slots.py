@@ -98,3 +98,13 @@ def test_who_is_cancelled_leaves_the_queue_to_the_others() -> None:
         pass
     with slots.turn(slots.place(), cancelled):
         pass  # the slot is free and nobody is before us: no look at the cancel is needed
+
+
+def test_who_left_in_the_middle_of_its_turn_holds_up_nobody_and_counts_once() -> None:
+    slots = Slots(1)
+    place = slots.place()
+    with slots.turn(place, nothing):
+        slots.leave(place)
+        with slots.turn(slots.place(), nothing):
+            assert len(slots._served) == 1
+    assert not slots._served
