@@ -23,6 +23,7 @@ from tests.real.live_tools import KIB, MIB, SIZE, SLOTS, SLOWLY, Writing
 
 StartService = Callable[..., Service]
 AT_ONCE = 3.0
+STANDS_STILL = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,47 @@ def test_a_guest_that_reboots_itself(guests: Guests, service: Service, tmp: Path
     live.tidy(service, deadline=90)
 
 
+def test_a_disk_that_is_removed_under_a_stopped_domain(service: Service, guests: Guests, tmp: Path) -> None:
+    disk = disks.raw(tmp / "disk", SIZE, {"some": b"x" * 8 * MIB})
+    guest = guests.define(disk)
+    capture = captures.begin(service, guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    away = disk.path.rename(tmp / "away")
+
+    assert "lost disk vda" in live.failed(service, capture, "instance-gone", AT_ONCE)["fault"]["message"]
+    shown = live.failed(service, captures.begin(service, guest), "chain-unknown", AT_ONCE)
+    assert "No such file" in shown["fault"]["message"]
+    assert str(tmp) not in captures.told(shown)
+    live.tidy(service)
+    away.rename(disk.path)
+    captures.capture(service, guest)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["running", "stopped"])
+def test_a_domain_that_is_undefined_and_defined_again_in_mid_capture(
+    runs: bool, service: Service, guests: Guests, tmp: Path
+) -> None:
+    disk = disks.raw(tmp / "disk", SIZE, {"some": b"x" * 4 * MIB})
+    guest = guests.define(disk, agent=False)
+    if runs:
+        guest.start()
+        captures.known(service, guest, "ACTIVE")
+    capture = captures.begin(service, guest, bandwidth=SLOWLY)
+    captures.moving(service, capture)
+
+    guest.on_domain(lambda domain: domain.undefine())
+    if runs:  # else libvirt knows nothing of it now
+        guest.define()
+        captures.completed(service, capture)
+    else:
+        assert "was undefined" in live.failed(service, capture, "instance-gone", AT_ONCE)["fault"]["message"]
+        guest.define()
+
+    live.tidy(service, guest)
+    captures.capture(service, guest)
+
+
 # ------------------------------------------------------------------------------------------------------- libvirtd
 
 
@@ -177,6 +219,33 @@ def test_a_libvirtd_that_is_killed_and_comes_back_is_not_noticed(tmp: Path, star
         assert guest.on_domain(lambda domain: domain.jobInfo()[0]) == 0
         guest.destroy()
         assert disks.same(captures.image(service, shown, disk), disk)
+        service.discard()
+        guests.remove()
+
+
+@pytest.mark.faults
+def test_a_libvirtd_that_stands_still_for_a_minute(tmp: Path, start_service: StartService) -> None:
+    with PrivateLibvirtd(tmp / "host") as host:
+        guests = Guests(host, tmp)
+        disk = disks.raw(tmp / "disk", SIZE, blocks.autorun(slots=SLOTS, pause_us=20000))
+        writer = Writing(guests.writing(disk), disk)
+        service = start_service(host=host)
+        capture = captures.begin(service, writer.guest, bandwidth=SLOWLY)
+        captures.moving(service, capture)
+
+        os.kill(host.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        until(lambda: live.step(captures.record(service, capture), "commit"), 60, "all bytes to be there")
+        until(lambda: service.get("/healthcheck").status == 503, STANDS_STILL, "the loss to be noticed")
+        assert service.get("/v2.1/servers/detail").status == 200
+        until(lambda: time.monotonic() - stopped > STANDS_STILL, STANDS_STILL, "the minute to be over")
+        os.kill(host.pid, signal.SIGCONT)
+
+        captures.completed(service, capture, 60)
+        service.ready()
+        live.tidy(service, writer.guest, deadline=60)
+        writer.unharmed()
+        captures.capture(service, writer.guest)
         service.discard()
         guests.remove()
 
