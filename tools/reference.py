@@ -109,6 +109,12 @@ def _urls() -> Iterator[str]:
             for method, handler in methods.items():
                 yield f"| {method} | `{url}` | {_cell((handler.__doc__ or '').split(chr(10))[0])} |"
         yield ""
+    yield "## Where Nova is behind\n"
+    yield "With `[nova] pass_through`: the compute URLs that are not Nova's alone. All else is passed on as it came.\n"
+    yield "| method | URL | whose |\n| --- | --- | --- |"
+    for url, ways in routes.BESIDE_NOVA.items():
+        yield from (f"| {method} | `{url}` | {way.value} |" for method, way in ways.items())
+    yield ""
 
 
 def _listed(roots: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from oslo_config import cfg, types
 
 from stillframe.errors import ConfigInvalid
+from stillframe.novaoptions import NOVA, Nova
 
 MIB, GIB = 1 << 20, 1 << 30
 CONFIG_DIRECTORY = Path("/etc/stillframe")
@@ -174,6 +175,7 @@ class Settings:
     capture: Capture
     images: Images
     glance: Glance
+    nova: Nova
     messaging: Messaging
     notifications: Notifications
     ceph: Ceph
@@ -479,6 +481,7 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "capture": CAPTURE,
     "images": IMAGES,
     "glance": GLANCE_OPTIONS,
+    "nova": NOVA,
     "messaging": MESSAGING,
     "notifications": NOTIFICATIONS,
     "ceph": CEPH,
@@ -527,6 +530,7 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         capture=_section(Capture, conf.capture, scratch_dir=state / "scratch"),
         images=_section(Images, conf.images, directory=state / "images"),
         glance=_section(Glance, conf.glance, backends=()),
+        nova=_nova(_section(Nova, conf.nova), api),
         messaging=_section(Messaging, conf.messaging),
         notifications=_section(Notifications, conf.notifications, transport_url=conf.messaging.transport_url),
         ceph=ceph,
@@ -559,6 +563,12 @@ def _cluster(conf: cfg.ConfigOpts, name: str) -> CephCluster:
 
 def _hostname() -> str:
     return socket.gethostname()
+
+
+def _nova(nova: Nova, api: Api) -> Nova:
+    if nova.pass_through and api.auth != KEYSTONE:
+        raise ValueError(f"[nova] pass_through needs [api] auth = {KEYSTONE}: Nova knows no other users")
+    return nova
 
 
 def _check_api(api: Api) -> None:

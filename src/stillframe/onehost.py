@@ -42,6 +42,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     outbox = Outbox(db, control.notifier(settings, stack))
     if desk is not None:
         control.begin_looking(stack, Reservations(db, desk, bells))
+    control.begin_coordination(settings, stack, db, bells)
     control.begin_chores(stack, reconciler, Rotation(db, desk or control.DirectoryShelf(tools.directory)), outbox)
     hostside.begin(settings, stack, agent, tools.store)
     journal = hostside.journal(settings, stack)

@@ -11,6 +11,7 @@ from falcon.media import JSONHandler
 
 from stillframe.api import routes
 from stillframe.api.auth import sign_in
+from stillframe.api.beside import BesideNova, Way, Ways
 from stillframe.api.deps import Deps
 from stillframe.api.faults import CHALLENGE, Faults
 from stillframe.api.metrics import CaptureCounts, Metering, StoreCounts, StrayCount
@@ -53,7 +54,20 @@ def application(deps: Deps) -> WSGIApplication:
         return app
     from stillframe.api.tokenguard import guarded  # noqa: PLC0415 - half a second of libraries
 
-    return guarded(app, deps.settings.oslo)
+    front = guarded(app, deps.settings.oslo)
+    if deps.relay is None:
+        return front
+    return BesideNova(front, deps.relay, deps.servers, _ways(deps, policy), deps.settings.api.public_url)
+
+
+def _ways(deps: Deps, policy: Policy) -> Ways:
+    """Whose each URL is where Nova is behind."""
+    own = {**routes.public(deps, policy), **routes.service(deps, policy)}
+    if deps.store is not None:
+        below = routes.image(deps, deps.store, policy)
+        own |= {root + path: methods for root in routes.IMAGE_ROOTS for path, methods in below.items()}
+    shared = {root + path: ways for root in routes.COMPUTE_ROOTS for path, ways in routes.BESIDE_NOVA.items()}
+    return shared | {path: dict.fromkeys(methods, Way.OWN) for path, methods in own.items()}
 
 
 def _mount(app: App, deps: Deps, policy: Policy) -> None:

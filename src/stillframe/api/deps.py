@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
+from stillframe.api.coordination import Coordination
 from stillframe.config import Settings
 from stillframe.controller.captures import Captures
 from stillframe.controller.hosts import Hosts
@@ -14,6 +15,7 @@ from stillframe.controller.servers import Servers
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
 from stillframe.model import Fault
+from stillframe.nova.relay import Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,5 @@ class Deps:
     strays: Callable[[], int]  # things on this host that no capture owns; raises StillframeError
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     glance: Access | None = None
+    coordination: Coordination | None = None
+    relay: Relay | None = None  # to Nova, where what is not ours is passed on

@@ -66,17 +66,20 @@ class Faults:
     def _answer(self, request: falcon.Request, response: falcon.Response, fault: Fault) -> None:
         response.status = falcon.code_to_http_status(fault.status)
         response.content_type = "application/json"
-        response.media = {NAMES.get(fault.status, "computeFault"): self._body(request, fault)}
+        operator = bool(fault.operator) and self._shows_operator(request)
+        response.media = body_of(fault, request.context.request_id, operator=operator)
 
-    def _body(self, request: falcon.Request, fault: Fault) -> dict[str, Any]:
-        body: dict[str, Any] = {"code": fault.status, "message": fault.message, "error": fault.code}
-        if fault.hint:
-            body["hint"] = fault.hint
-        if fault.status >= 500:
-            body["request_id"] = request.context.request_id
-        if fault.operator and self._shows_operator(request):
-            body["operator"] = fault.operator
-        return body
+
+def body_of(fault: Fault, request_id: str | None = None, *, operator: bool = False) -> dict[str, Any]:
+    """Nova's fault body; `operator`: with the part that is for administrators only."""
+    body: dict[str, Any] = {"code": fault.status, "message": fault.message, "error": fault.code}
+    if fault.hint:
+        body["hint"] = fault.hint
+    if fault.status >= 500 and request_id is not None:
+        body["request_id"] = request_id
+    if operator:
+        body["operator"] = fault.operator
+    return {NAMES.get(fault.status, "computeFault"): body}
 
 
 def _words(status: int, request: falcon.Request) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stillframe.api.beside import Way, Ways
 from stillframe.api.call import Handler
 from stillframe.api.deps import Deps
 from stillframe.api.handlers import versions
+from stillframe.api.handlers.all_actions import AllActions
 from stillframe.api.handlers.captures import CaptureHandlers
 from stillframe.api.handlers.capturing import Capturing
 from stillframe.api.handlers.flavors import Flavors
@@ -28,7 +30,8 @@ IMAGE_ROOTS = ("/image/v2", "/v2.1/v2")  # without Keystone novaclient has one e
 def compute(deps: Deps, policy: Policy) -> Table:
     """Below each of COMPUTE_ROOTS."""
     servers, flavors, limits = Servers(deps, policy), Flavors(deps, policy), Limits(deps, policy)
-    captures, actions = CaptureHandlers(deps, policy), InstanceActions(deps, policy)
+    captures, own_actions = CaptureHandlers(deps, policy), InstanceActions(deps, policy)
+    actions = AllActions(deps, policy, own_actions, deps.relay) if deps.relay is not None else own_actions
     capturing = Capturing(deps, policy, imaging(deps, policy))
     return {
         "/servers": {"GET": servers.index},
@@ -44,6 +47,18 @@ def compute(deps: Deps, policy: Policy) -> Table:
         "/captures": {"GET": captures.index, "POST": capturing.create},
         "/captures/{capture_id}": {"GET": captures.show, "DELETE": captures.cancel},
     }
+
+
+# What of it is Stillframe's where Nova is behind; all else is Nova's: names, flavors, servers without a host
+BESIDE_NOVA: Ways = {
+    "/servers/detail": {"GET": Way.TASK_STATES},
+    "/servers/{server_id}": {"GET": Way.TASK_STATES},
+    "/servers/{server_id}/action": {"POST": Way.ACTION},
+    "/servers/{server_id}/os-instance-actions": {"GET": Way.TOGETHER},
+    "/servers/{server_id}/os-instance-actions/{request_id}": {"GET": Way.TOGETHER},
+    "/captures": {"GET": Way.OWN, "POST": Way.OWN},
+    "/captures/{capture_id}": {"GET": Way.OWN, "DELETE": Way.OWN},
+}
 
 
 def image(deps: Deps, store: DirectoryStore, policy: Policy) -> Table:
@@ -65,10 +80,11 @@ def service(deps: Deps, policy: Policy) -> Table:
 
 def public(deps: Deps, policy: Policy) -> Table:
     """For anybody."""
+    compute_versions = versions.Versions(deps)
     return {
-        "/": {"GET": versions.compute},
-        "/v2.1": {"GET": versions.compute_current},
-        "/v2": {"GET": versions.compute_legacy},
+        "/": {"GET": compute_versions.compute},
+        "/v2.1": {"GET": compute_versions.current},
+        "/v2": {"GET": compute_versions.legacy},
         "/image": {"GET": versions.image_choices},
         "/image/versions": {"GET": versions.image},
         "/healthcheck": {"GET": Service(deps, policy).healthcheck},

@@ -12,6 +12,7 @@ from keystonemiddleware import auth_token
 from keystonemiddleware.auth_token._exceptions import InvalidToken, ServiceError
 from oslo_config import cfg
 
+from stillframe.api.faults import body_of
 from stillframe.errors import KeystoneUnreachable
 
 AWAY = (keystone.ConnectFailure, keystone.DiscoveryFailure, keystone.RequestTimeout, ServiceError)
@@ -37,8 +38,5 @@ def guarded(app: WSGIApplication, conf: cfg.ConfigOpts) -> WSGIApplication:
 
 
 def _unavailable() -> webob.exc.HTTPException:
-    fault = KeystoneUnreachable().fault
-    body = {"code": fault.status, "message": fault.message, "error": fault.code, "hint": fault.hint}
-    return webob.exc.HTTPServiceUnavailable(
-        body=json.dumps({"serviceUnavailable": body}).encode(), content_type="application/json", charset="UTF-8"
-    )
+    body = json.dumps(body_of(KeystoneUnreachable().fault)).encode()
+    return webob.exc.HTTPServiceUnavailable(body=body, content_type="application/json", charset="UTF-8")

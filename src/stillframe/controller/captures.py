@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from stillframe.controller import decisions, reservations, views
+from stillframe.controller import decisions, novalocks, reservations, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import page
 from stillframe.controller.schema import AnyRow, captures, instances
@@ -46,6 +46,7 @@ class CaptureRequest:
     backup_type: str | None = None
     rotation: int | None = None
     reserve: bool = False  # its images get records outside before an agent may begin: see `reserved`
+    lock: bool = False  # so does its server a lock in Nova
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,12 @@ class Captures:
         Raises InstanceNotFound, or WrongState when the instance's vm_state or task_state does not allow it.
         """
         row = self._db.write(_accept, request)
-        if not request.reserve:
+        if not (request.reserve or request.lock):
             self._agents.wake(row.host)
         return views.capture(row)
 
     def reserved(self, capture_id: str) -> Capture:
-        """The records of its images are made: an agent may begin. Raises the cause when it has ended meanwhile."""
+        """All that it needs outside is made: an agent may begin. Raises the cause when it has ended meanwhile."""
         row = self._db.write(_reserved, capture_id)
         if row.fault is not None:
             raise Reported(row.fault)
@@ -162,6 +163,7 @@ def _accept(connection: Connection, request: CaptureRequest) -> AnyRow:
 
 def _reserved(connection: Connection, capture_id: str) -> AnyRow:
     reservations.made(connection, capture_id)
+    novalocks.made(connection, capture_id)
     return _row(connection, capture_id, None)
 
 
@@ -242,6 +244,8 @@ def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -
     )
     if request.reserve:
         reservations.begin(connection, request.images[0].id, [image.id for image in request.images])
+    if request.lock:
+        novalocks.begin(connection, request.images[0].id, instance.id)
     return connection.execute(new).one()
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select, update
 
 from stillframe import config, failpoints
-from stillframe.controller import admission, decisions, inventory, reservations, views
+from stillframe.controller import admission, decisions, inventory, novalocks, reservations, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, hosts
@@ -153,8 +153,9 @@ def _orders(rows: Iterable[AnyRow], recorded: tuple[str, ...] = (), *, send_inve
 def _open(connection: Connection, host: str) -> Sequence[AnyRow]:
     """The host's captures that have not ended and may be begun, oldest first."""
     c = captures.c
-    query = select(captures).where(c.host == host, c.status.in_(decisions.OPEN), c.id.not_in(reservations.unmade()))
-    return connection.execute(query.order_by(captures.c.created_at, captures.c.id)).all()
+    query = select(captures).where(c.host == host, c.status.in_(decisions.OPEN))
+    query = query.where(c.id.not_in(reservations.unmade()), c.id.not_in(novalocks.unmade()))
+    return connection.execute(query.order_by(c.created_at, c.id)).all()
 
 
 def _rows(connection: Connection, ids: Iterable[str]) -> Iterable[AnyRow]:

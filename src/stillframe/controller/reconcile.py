@@ -16,7 +16,7 @@ from stillframe.controller.claims import Claims
 from stillframe.controller.database import Database
 from stillframe.controller.inventory import ask_again
 from stillframe.controller.paging import CHUNK, chunks
-from stillframe.controller.schema import AnyRow, captures, hosts, instances, reservations, sightings
+from stillframe.controller.schema import AnyRow, captures, hosts, instances, novalocks, reservations, sightings
 from stillframe.controller.watch import Watch
 from stillframe.errors import HostUnreachable, InstanceGone, PublicationUnknown
 from stillframe.messaging.contract import AgentApi
@@ -113,7 +113,7 @@ class Reconciler:
         return tuple(gone)
 
     def _prune(self, now: datetime) -> int:
-        """Forgets old captures, but neither backups that a rotation still counts nor what has records to take back."""
+        """Forgets old captures, but neither backups that a rotation still counts nor what holds something outside."""
         c = captures.c
         counted = and_(
             c.kind == "backup",
@@ -121,7 +121,8 @@ class Reconciler:
             not_(c.retired),
             c.instance_id.in_(select(instances.c.id)),
         )
-        kept = or_(counted, c.id.in_(select(reservations.c.capture_id)))
+        held = (c.id.in_(select(reservations.c.capture_id)), c.id.in_(select(novalocks.c.capture_id)))
+        kept = or_(counted, *held)
         old = select(c.id).where(c.ended_at < now - timedelta(days=self._settings.keep_finished), not_(kept))
         pruned = 0
         any_ = self._db.read(lambda connection: connection.scalar(old.limit(1)))

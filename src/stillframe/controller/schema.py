@@ -79,6 +79,14 @@ class ReservationColumns(TypedColumns):
     made: Named[bool]  # False: whoever accepted the capture is about to make the record, and no agent may begin
 
 
+class NovaLockColumns(TypedColumns):
+    """One row a capture for which Nova's server is locked."""
+
+    capture_id: Named[str] = Column(UUID, primary_key=True)
+    instance_id: Named[str] = Column(UUID)
+    made: Named[bool]  # False: whoever accepted the capture is about to lock it, and no agent may begin
+
+
 class CaptureColumns(TypedColumns):
     """One row a capture. It outlives its instance, so nothing refers to that row."""
 
@@ -141,6 +149,7 @@ instances = Table(
 notices = Table("notices", metadata, NoticeColumns, **MARIADB)
 sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"), **MARIADB)
 reservations = Table("reservations", metadata, ReservationColumns, Index(None, "capture_id"), **MARIADB)
+novalocks = Table("novalocks", metadata, NovaLockColumns, **MARIADB)
 captures = Table(
     "captures",
     metadata,

@@ -72,6 +72,13 @@ class Servers:
             raise InstanceNotFound(instance=server_id)
         return views.server(row)
 
+    def task_states(self) -> dict[str, TaskState]:
+        """By server id, of those that have one: that are being captured."""
+        c = instances.c
+        query = select(c.id, c.task_state).where(c.task_state.is_not(None))
+        rows = self._db.read(lambda connection: connection.execute(query).all())
+        return {row.id: TaskState(row.task_state) for row in rows}
+
     def list(
         self,
         filters: ServerFilters = ServerFilters(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from wsgiref.types import WSGIApplication
 
 from stillframe.api.app import application
+from stillframe.api.coordination import Coordination
 from stillframe.api.deps import Check, Deps, Health
 from stillframe.config import Settings
 from stillframe.controller.captures import Captures
@@ -16,6 +17,9 @@ from stillframe.errors import StillframeError, fault_of
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
 from stillframe.messaging.contract import AgentApi
+from stillframe.nova.access import Access as NovaAccess
+from stillframe.nova.relay import Relay
+from stillframe.nova.servers import NovaServers
 
 
 def application_over(
@@ -32,8 +36,34 @@ def application_over(
     `strays` counts what `agent doctor` would find, where API and agent are one process.
     """
     store, glance = (None, images) if isinstance(images, Access) else (images, None)
-    deps = Deps(settings, Servers(db), Captures(db, agents), Hosts(db), store, health, strays, glance=glance)
+    deps = Deps(
+        settings,
+        Servers(db),
+        Captures(db, agents),
+        Hosts(db),
+        store,
+        health,
+        strays,
+        glance=glance,
+        coordination=_coordination(settings),
+        relay=_relay(settings),
+    )
     return application(deps)
+
+
+def _coordination(settings: Settings) -> Coordination | None:
+    """With Nova, where [nova] coordinate says so."""
+    if not settings.nova.coordinate:
+        return None
+    return Coordination(NovaServers(NovaAccess(settings)), settings.nova.when_away)
+
+
+def _relay(settings: Settings) -> Relay | None:
+    """To Nova, where [nova] pass_through says so."""
+    if not settings.nova.pass_through:
+        return None
+    nova = NovaAccess(settings)
+    return Relay(nova.root, nova.tls(), settings.nova.timeout)
 
 
 def checked(name: str, check: Callable[[], object]) -> Check:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from stillframe.config import GLANCE, Settings
 from stillframe.controller.database import Database
 from stillframe.controller.imagedesk import ImageDesk
+from stillframe.controller.novalocks import NovaLocks, NovaWatch
 from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.reservations import Reservations
@@ -15,13 +16,18 @@ from stillframe.controller.rotation import Rotation
 from stillframe.errors import ConfigInvalid, ImageInUse, ImageNotFound
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
+from stillframe.messaging.contract import AgentApi
 from stillframe.messaging.notices import Logged, Notifier, Silent
 from stillframe.model import now
+from stillframe.nova.access import Access as NovaAccess
+from stillframe.nova.servers import NovaServers
 from stillframe.services import process
 
 LOG = logging.getLogger(__name__)
 TELL = 1.0  # seconds until an event of a capture is told
 LOOK = 2.0  # seconds between two looks at records of images: one that is deleted ends its capture
+UNLOCK = 1.0  # seconds between two looks at locks in Nova: who waits for an image wants to use its server next
+WATCH = 2.0  # seconds between two looks at what Nova does with servers that are captured
 RECONCILE = 5.0  # seconds between two looks at what ends without anybody asking
 
 
@@ -57,6 +63,16 @@ def desk(settings: Settings, db: Database, access: Access) -> ImageDesk:
 def begin_looking(stack: ExitStack, reservations: Reservations) -> None:
     """What a controller does about records of images."""
     process.every(stack, LOOK, "reservations", lambda: reservations.run_once(now()))
+
+
+def begin_coordination(settings: Settings, stack: ExitStack, db: Database, agents: AgentApi) -> None:
+    """What a controller does about Nova, where [nova] coordinate says so."""
+    if not settings.nova.coordinate:
+        return
+    nova = NovaServers(NovaAccess(settings))
+    locks, watch = NovaLocks(db, nova), NovaWatch(db, nova, agents)
+    process.every(stack, UNLOCK, "Nova's locks", lambda: locks.run_once(now()))
+    process.every(stack, WATCH, "Nova's servers", lambda: watch.run_once(now()))
 
 
 def begin_chores(stack: ExitStack, reconciler: Reconciler, rotation: Rotation, outbox: Outbox) -> None:

@@ -41,4 +41,5 @@ def start(settings: Settings, stack: ExitStack) -> None:
     process.every(stack, control.RECONCILE, "hearing", hearing.check)
     if desk is not None:
         control.begin_looking(stack, Reservations(db, desk, bells))
+    control.begin_coordination(settings, stack, db, bells)
     control.begin_chores(stack, reconciler, Rotation(db, shelf), outbox)

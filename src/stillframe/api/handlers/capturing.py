@@ -47,6 +47,7 @@ class Capturing:
         self._servers = deps.servers
         self._captures = deps.captures
         self._imaging = imaging
+        self._coordination = deps.coordination
         self._policy = policy
         self._not_inherited = deps.settings.capture.non_inheritable_image_properties
         self._most_metadata = deps.settings.api.metadata_items
@@ -108,7 +109,9 @@ class Capturing:
         server = self._servers.get(wanted.server_id, scope)
         expect_free(server, wanted.action)  # so that the image store hears nothing of what is refused
         instance = server.instance
-        base, note = self._imaging.base(call, instance)
+        lock, unlocked = self._expect_free_in_nova(instance, wanted.action)
+        base, bare = self._imaging.base(call, instance)
+        note = "; ".join(part for part in (unlocked, bare) if part)
         images = _images(call, wanted, instance, properties.inherited(base, self._not_inherited), note)
         quiesce = wanted.wishes.require_quiesce or properties.requires_quiesce(images[0].properties)
         wishes = Wishes(
@@ -132,13 +135,20 @@ class Capturing:
                 backup_type=wanted.backup_type,
                 rotation=wanted.rotation,
                 reserve=self._imaging.reserves,
+                lock=lock,
             )
         )
-        return self._reserved(call, capture) if self._imaging.reserves else capture
+        return self._reserved(call, capture, lock=lock) if lock or self._imaging.reserves else capture
 
-    def _reserved(self, call: Call, capture: Capture) -> Capture:
-        """Makes the records of its images, then lets its host begin. What cannot be made ends the capture."""
+    def _expect_free_in_nova(self, instance: Instance, action: str) -> tuple[bool, str]:
+        """See Coordination."""
+        return self._coordination.expect_free(instance.id, action) if self._coordination is not None else (False, "")
+
+    def _reserved(self, call: Call, capture: Capture, *, lock: bool) -> Capture:
+        """Makes what it needs outside, then lets its host begin. What cannot be made ends the capture."""
         try:
+            if lock and self._coordination is not None:
+                self._coordination.lock(capture)
             self._imaging.reserve(call, capture)
         except Exception as error:
             self._captures.fail(capture.id, fault_of(error))

@@ -34,7 +34,8 @@ class InstanceActions:
     def index(self, call: Call, server_id: str) -> Answer:
         """Newest first; paged and by time since 2.58."""
         self._policy.require(call.caller, f"{RULE}list")
-        filters, page = self._wanted(call, server_id)
+        filters = filters_of(call, server_id)
+        page = self._page(call, server_id)
         scope = self._policy.scope(call.caller)
         self._check_server(call, server_id, scope)
         found = [] if page.limit == 0 else self._captures.list(filters, scope, page.limit, page.marker)
@@ -53,20 +54,17 @@ class InstanceActions:
             raise NotFound(what=f"Action {request_id[:100]}")
         return Answer({"instanceAction": views.full(call, capture, self._sight(call))})
 
-    def _wanted(self, call: Call, server_id: str) -> tuple[CaptureFilters, Page]:
+    def _page(self, call: Call, server_id: str) -> Page:
+        """Its marker is a capture's id."""
         if call.version < PAGED_SINCE:
-            return CaptureFilters(server_id=server_id), Page(self._most, None)
-        (BEFORE_QUERY if call.version >= BEFORE_SINCE else PAGED_QUERY).check(call.query)
-        since, before = _time(call, "changes-since"), _time(call, "changes-before")
-        if since and before and before < since:
-            raise BadRequest(reason="The value of changes-since must be less than or equal to changes-before.")
+            return Page(self._most, None)
         page = page_of(call, self._most)
-        if page.marker is not None:
-            marked = self._of_request(server_id, page.marker, self._policy.scope(call.caller))
-            if marked is None:
-                raise BadRequest(reason=f"Marker {page.marker[:100]} could not be found.")
-            page = Page(page.limit, marked.id)
-        return CaptureFilters(server_id=server_id, changed_since=since, changed_before=before), page
+        if page.marker is None:
+            return page
+        marked = self._of_request(server_id, page.marker, self._policy.scope(call.caller))
+        if marked is None:
+            raise BadRequest(reason=f"Marker {page.marker[:100]} could not be found.")
+        return Page(page.limit, marked.id)
 
     def _of_request(self, server_id: str, request_id: str, scope: str | None) -> Capture | None:
         found = self._captures.list(CaptureFilters(server_id=server_id, request_id=request_id), scope, 1)
@@ -88,6 +86,17 @@ class InstanceActions:
             details=self._policy.allows(caller, f"{RULE}events:details"),
             operator=self._policy.allows(caller, "stillframe:faults:operator"),
         )
+
+
+def filters_of(call: Call, server_id: str) -> CaptureFilters:
+    """What a list is narrowed to; raises BadRequest."""
+    if call.version < PAGED_SINCE:
+        return CaptureFilters(server_id=server_id)
+    (BEFORE_QUERY if call.version >= BEFORE_SINCE else PAGED_QUERY).check(call.query)
+    since, before = _time(call, "changes-since"), _time(call, "changes-before")
+    if since and before and before < since:
+        raise BadRequest(reason="The value of changes-since must be less than or equal to changes-before.")
+    return CaptureFilters(server_id=server_id, changed_since=since, changed_before=before)
 
 
 def _time(call: Call, name: str) -> datetime | None:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from stillframe.api.call import HIGHEST, LOWEST
+from stillframe.api.call import LOWEST, Version
 
-_COMPUTE: tuple[dict[str, Any], ...] = (
-    {"id": "v2.0", "status": "DEPRECATED", "version": "", "min_version": "", "updated": "2025-07-04T12:00:00Z"},
-    {
-        "id": "v2.1",
-        "status": "CURRENT",
-        "version": str(HIGHEST),
-        "min_version": str(LOWEST),
-        "updated": "2013-07-23T11:33:21Z",
-    },
-)
+_LEGACY = {"id": "v2.0", "status": "DEPRECATED", "version": "", "min_version": "", "updated": "2025-07-04T12:00:00Z"}
+_CURRENT = {"id": "v2.1", "status": "CURRENT", "min_version": str(LOWEST), "updated": "2013-07-23T11:33:21Z"}
 _PATHS = {"v2.0": "v2", "v2.1": "v2.1"}
 _MEDIA = {"v2.0": "2", "v2.1": "2.1"}
 
 IMAGE_MINORS = (*range(10), 17)  # as Glance without several stores and without a cache
 
 
-def compute(base: str) -> dict[str, Any]:
+def compute(base: str, highest: Version) -> dict[str, Any]:
     """GET /: both versions of the compute API."""
-    return {"versions": [version | {"links": [_self(base, version["id"])]} for version in _COMPUTE]}
+    return {"versions": [version | {"links": [_self(base, version["id"])]} for version in _compute(highest)]}
 
 
-def compute_version(base: str, identifier: str) -> dict[str, Any]:
+def compute_version(base: str, identifier: str, highest: Version) -> dict[str, Any]:
     """GET /v2.1/ and GET /v2/."""
-    version = next(version for version in _COMPUTE if version["id"] == identifier)
+    version = next(version for version in _compute(highest) if version["id"] == identifier)
     described = {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/"}
     media = f"application/vnd.openstack.compute+json;version={_MEDIA[identifier]}"
     return {
@@ -51,6 +43,10 @@ def image(base: str) -> dict[str, Any]:
             for minor in sorted(IMAGE_MINORS, reverse=True)
         ]
     }
+
+
+def _compute(highest: Version) -> tuple[dict[str, str], ...]:
+    return _LEGACY, _CURRENT | {"version": str(highest)}
 
 
 def _self(base: str, identifier: str) -> dict[str, str]:
