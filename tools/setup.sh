@@ -1,7 +1,7 @@
 #!/bin/bash
 # setup.sh [--dev] [--clients] [--cloud]: installs on Debian 12 what Stillframe needs to run its demo; --dev adds what the
-# checks, tests and benchmarks need, --clients the OpenStack clients in an environment of their own, --cloud Keystone and
-# Glance in one each. Run again, it only looks.
+# checks, tests and benchmarks need, --clients the OpenStack clients in an environment of their own, --cloud Keystone,
+# Glance, Nova and Placement in one each. Run again, it only looks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
@@ -103,6 +103,8 @@ openstack_services() {
     local constraints=constraints-cloud.txt # their own: an OpenStack release fits together
     environment .venv-keystone keystone keystone PyMySQL cheroot
     environment .venv-glance glance glance PyMySQL cheroot
+    environment .venv-nova nova nova PyMySQL cheroot
+    environment .venv-placement placement openstack-placement PyMySQL cheroot
     link_bindings .venv-glance "rados.*.so" "rbd.*.so"
 }
 

@@ -42,7 +42,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            db = stack.enter_context(MariaDb(self._directory / "db"))
+            self.db = db = stack.enter_context(MariaDb(self._directory / "db"))
             self.keystone = Keystone(self._directory / "keystone", db)
             self.keystone.bootstrap()
             stack.enter_context(self.keystone)

@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lab.openstack.keystone import REGION, User
+from tests.cloud.clients import Clients
 from tests.cloud.scene import ALICE, BOB, Scene
-from tests.real.client_tools import BIN, LIMIT
-
-
-class Clients:
-    """One user's clients, configured by the environment alone."""
-
-    def __init__(self, scene: Scene, user: User, directory: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "STILLFRAME_"))}
-        signing_in = {f"OS_{name.upper()}": value for name, value in scene.stage.keystone.auth(user).items()}
-        self._environment = kept | signing_in | {"OS_REGION_NAME": REGION, "OS_IDENTITY_API_VERSION": "3"}
-        self.directory = directory
-
-    def run(self, *words: str, code: int = 0) -> str:
-        """What a command says."""
-        done = subprocess.run(
-            [str(BIN / words[0]), *words[1:]], env=self._environment, cwd=self.directory, capture_output=True,
-            text=True, timeout=LIMIT, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stderr if code else done.stdout
-
-    def openstack(self, *words: str) -> Any:
-        """What openstackclient says in JSON."""
-        return json.loads(self.run("openstack", *words, "-f", "json"))
 
 
 @pytest.fixture
 def clients(scene: Scene, tmp_path: Path) -> Clients:
-    return Clients(scene, ALICE, tmp_path)
+    return Clients(scene.stage.keystone, ALICE, tmp_path)
 
 
 def sha512_of(path: Path) -> str:
@@ -98,6 +71,6 @@ def test_openstack_server_backup_create_rotates(clients: Clients, scene: Scene) 
 
 
 def test_another_project_sees_nothing(scene: Scene, tmp_path: Path) -> None:
-    bob = Clients(scene, BOB, tmp_path)
+    bob = Clients(scene.stage.keystone, BOB, tmp_path)
     assert bob.openstack("server", "list") == []
     assert "No server with a name or ID of 'db' exists" in bob.run("nova", "image-create", "db", "x", code=1)
