@@ -16,7 +16,7 @@ from lab.tools import environment, tool
 from lab.wait import until
 
 USER = "nobody"  # servers refuse to run as root, and need no more than their directory
-STARTED = 60.0  # seconds; a recovery after a kill included
+STARTED = 120.0  # seconds; a recovery after a kill included
 
 
 class Daemon:

@@ -1,4 +1,4 @@
-"""A Glance of one's own: two stores of files, and one on RBD where there is a Ceph cluster."""
+"""A Glance of one's own: two stores of files, and where there is a Ceph cluster one on RBD for each of two pools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from lab.mariadb import MariaDb
 from lab.openstack.keystone import REGION, Keystone, User
 from lab.openstack.web import WebService
 
-PLAIN, OTHER, ON_CEPH = "plain", "other", "ceph"  # its stores; the first is the default
+PLAIN, OTHER = "plain", "other"  # its stores; the first is the default
+ON_CEPH, BESIDE_DISKS = "ceph", "disks"
+POOLS = {ON_CEPH: "images", BESIDE_DISKS: "vms"}  # of its stores on RBD
+CEPH_USER = "glance"
+CAPS = ", ".join(f"profile rbd pool={pool}" for pool in POOLS.values())
 PIPELINE = """\
 [composite:glance-api]
 paste.composite_factory = glance.api:root_app_factory
@@ -49,7 +53,7 @@ class Glance(WebService):
 
     def __init__(self, directory: Path, db: MariaDb, keystone: Keystone, ceph: CephCluster | None = None) -> None:
         super().__init__(directory, db)
-        self.data = {name: directory / name for name in (PLAIN, OTHER, "staging", "tasks")}
+        self.data = {name: directory / name for name in (PLAIN, OTHER, "staging", "tasks", "locks")}
         for path in self.data.values():
             self.own(path)
         self._keystone = keystone
@@ -62,7 +66,7 @@ class Glance(WebService):
         """Writes its configuration for the next start: rules of its policy, options of [DEFAULT]."""
         rules = "".join(f'"{name}": "{rule}"\n' for name, rule in (policy or {}).items())
         (self.directory / "policy.yaml").write_text(rules or "{}\n")
-        kinds = {PLAIN: "file", OTHER: "file"} | ({ON_CEPH: "rbd"} if self._ceph else {})
+        kinds = {PLAIN: "file", OTHER: "file"} | (dict.fromkeys(POOLS, "rbd") if self._ceph else {})
         self.write(
             "glance-api.conf",
             {
@@ -76,7 +80,7 @@ class Glance(WebService):
                 "database": {"connection": self.database},
                 "glance_store": {"default_backend": PLAIN},
                 "oslo_policy": {"policy_file": self.directory / "policy.yaml"},
-                "oslo_concurrency": {"lock_path": self.directory},
+                "oslo_concurrency": {"lock_path": self.data["locks"]},
                 "paste_deploy": {"flavor": "", "config_file": self.directory / "paste.ini"},
                 "keystone_authtoken": token_options(self._keystone, User("glance", "service", "admin")),
                 **self._stores(),
@@ -97,10 +101,16 @@ class Glance(WebService):
             "os_glance_tasks_store": dict(parts["tasks"]),
         }
         if self._ceph is not None:
-            stores[ON_CEPH] = {
-                "rbd_store_ceph_conf": self._ceph.conf, "rbd_store_user": "glance", "rbd_store_pool": "images",
-            }  # fmt: skip
+            reached = {"rbd_store_ceph_conf": self._reach(self._ceph), "rbd_store_user": CEPH_USER}
+            stores |= {name: {**reached, "rbd_store_pool": pool} for name, pool in POOLS.items()}
         return stores
+
+    def _reach(self, ceph: CephCluster) -> Path:
+        """A ceph.conf and a keyring that its own user can read."""
+        conf, keyring = self.directory / "ceph.conf", self.directory / "ceph.keyring"
+        conf.write_text(f"[global]\nmon host = {','.join(ceph.monitors)}\nkeyring = {keyring}\n")
+        keyring.write_text(f"[client.{CEPH_USER}]\nkey = {ceph.key(CEPH_USER)}\n")
+        return conf
 
 
 def token_options(keystone: Keystone, user: User) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from lab.ceph import CephCluster
 from lab.mariadb import MariaDb
-from lab.openstack.glance import Glance, token_options
+from lab.openstack.glance import CAPS, CEPH_USER, Glance, token_options
 from lab.openstack.keystone import Keystone, User
 from lab.openstack.web import free_port
 
@@ -27,6 +27,7 @@ POLICY = {
     **dict.fromkeys(("add_member", "delete_member", "delete_image_location", "set_image_location"), OWNERS),
 }
 CONTROLLER = User("stillframe", "service", "admin")
+LOCATOR = User("stillframe", "service", "service")  # the same one: Glance takes locations from services only
 AGENT = User("stillframe-agent", "service", UPLOADER)
 
 
@@ -47,8 +48,10 @@ class Stage:
             self.keystone.bootstrap()
             stack.enter_context(self.keystone)
             self.keystone.populate()
-            for user in (CONTROLLER, AGENT):
+            for user in (CONTROLLER, LOCATOR, AGENT):
                 self.keystone.add(user)
+            if self._ceph is not None:
+                self._ceph.make_user(CEPH_USER, CAPS)
             self.glance = Glance(self._directory / "glance", db, self.keystone, self._ceph)
             self.glance.configure(POLICY)
             self.glance.bootstrap()

@@ -358,12 +358,17 @@ IMAGES: list[cfg.Opt] = [
     cfg.BoolOpt(
         "rbd_locations",
         default=False,
-        help="Publish images that are on RBD by their location (rbd://FSID/POOL/ID/snap), without copying them here.",
+        help="Publish images that are on RBD by their location (rbd://FSID/POOL/ID/snap), without copying them here."
+        " With Glance that is so where it has a store in the image's pool.",
     ),
 ]
 
 GLANCE_OPTIONS: list[cfg.Opt] = [
-    cfg.ListOpt("backends", help="Glance's store for images, then those to take instead. Default: its default store."),
+    cfg.ListOpt(
+        "backends",
+        deprecated_name="glance_backend_config",
+        help="Glance's stores for uploads: the first one that it has is taken. Default: its default store.",
+    ),
     cfg.IntOpt(
         "retries", default=3, min=0, help="How often an upload that was cut off begins again, from its instant."
     ),

@@ -692,3 +692,28 @@ class LockNotMade(StillframeError):
         "Nova's server {instance} was not locked within {seconds:g} seconds: the API process that was to do so died."
     )
     hint = "Capture it again."
+
+
+# ------------------------------------------------------------------------------------- locations of images in Glance
+
+
+class LocationRefused(StillframeError):
+    code, status = "location-refused", 409
+    sentence = "Glance does not take the location of image {image}: {reason}."
+    hint = (
+        "The controller's [service_user] needs the role service (or Glance show_multiple_locations), and the user of"
+        " Glance's store the right to read the pool."
+    )
+
+
+class NoStoreInGlance(StillframeError):
+    code, status = "no-store-in-glance", 409
+    sentence = "Glance has no store in the image's Ceph pool."
+    hint = "Give it one (type rbd, with that pool), or have images go to another pool: [ceph] target_pool, store_pool."
+    for_operator = "pool {pool} of cluster {fsid}; on RBD Glance has {stores}"
+
+
+class ImagesInGlance(StillframeError):
+    code, status = "images-in-glance", 404
+    sentence = "Images are in Glance, and not served here."
+    hint = "Ask Glance, as one of its users: `stillframe --os-cloud CLOUD image list`, or `openstack image list`."

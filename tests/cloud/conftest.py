@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from lab import captures, disks
+from lab.ceph import CephCluster
 from lab.domains import Guest, NovaMetadata
 from lab.factory import Guests
+from lab.faulty import Plan
 from lab.libvirtd import PrivateLibvirtd
+from lab.matrix.lane import Breakable
 from lab.openstack.keystone import USERS, User
 from lab.openstack.proxy import Proxy
 from lab.openstack.stage import Stage
 from lab.service import Service
 from lab.wait import until
 from tests.cloud.scene import Scene
-from tests.real.conftest import guest_files, libvirtd, tmp  # noqa: F401 - fixtures
+from tests.real.conftest import ceph, guest_files, guests, libvirtd, tmp  # noqa: F401 - fixtures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,8 +44,8 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def stage(place: Path) -> Iterator[Stage]:
-    with Stage(place / "stage") as made:
+def stage(place: Path, ceph: CephCluster) -> Iterator[Stage]:  # noqa: F811
+    with Stage(place / "stage", ceph) as made:
         yield made
 
 
@@ -66,27 +69,45 @@ def base(stage: Stage) -> str:
 @pytest.fixture(scope="session")
 def guest(libvirtd: PrivateLibvirtd, place: Path, stage: Stage, base: str) -> Iterator[Guest]:  # noqa: F811
     """Alice's: of the project red, with 48 MiB that no hole can hide."""
-    guests = Guests(libvirtd, place)
+    factory = Guests(libvirtd, place)
     red = NovaMetadata(name="db", project_id=stage.keystone.project_id("red"), image_id=base)
     disk = disks.raw(place / "db.raw", 96 << 20, {"noise": os.urandom(48 << 20)})
-    yield guests.boot(disk, name="instance-db", nova=red)
-    guests.remove()
+    yield factory.boot(disk, name="instance-db", nova=red)
+    factory.remove()
 
 
 @pytest.fixture(scope="session")
-def service(libvirtd: PrivateLibvirtd, place: Path, stage: Stage, proxy: Proxy, guest: Guest) -> Iterator[Service]:  # noqa: F811
-    options: dict[str, Any] = stage.options(endpoint_override=proxy.url, timeout=5, stuck_after=8)
-    options["capture"] = {"transfer_stall": 10, "step_deadline": 20}
-    with Service(place / "service", libvirtd, options) as made:
+def options(stage: Stage, proxy: Proxy) -> dict[str, Any]:
+    """Of the service."""
+    made: dict[str, Any] = stage.options(endpoint_override=proxy.url, timeout=15, stuck_after=15)
+    return made | {"capture": {"transfer_stall": 10, "step_deadline": 20}}
+
+
+@pytest.fixture(scope="session")
+def plan(place: Path) -> Plan:
+    """Of what breaks in the service."""
+    (place / "plan").mkdir()
+    return Plan(place / "plan")
+
+
+@pytest.fixture(scope="session")
+def service(
+    libvirtd: PrivateLibvirtd,  # noqa: F811
+    place: Path,
+    options: dict[str, Any],
+    plan: Plan,
+    guest: Guest,
+) -> Iterator[Service]:
+    with Breakable(place / "service", libvirtd, options, place / "plan") as made:
         captures.known(made, guest)
         yield made
 
 
 @pytest.fixture
-def scene(stage: Stage, proxy: Proxy, service: Service, guest: Guest) -> Iterator[Scene]:
+def scene(stage: Stage, proxy: Proxy, service: Service, guest: Guest, plan: Plan) -> Iterator[Scene]:
     """Everything at rest before and after; no image is left but the base's."""
     proxy.clear()
-    made = Scene(stage, proxy, service, guest)
+    made = Scene(stage, proxy, service, guest, plan)
     yield made
     proxy.clear()
     for capture in service.get("/v2.1/captures?status=pending,running,publishing").body["captures"]:

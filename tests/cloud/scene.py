@@ -6,13 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import openstack
 import requests
 
 from lab import captures
 from lab.domains import Guest
+from lab.faulty import Plan
 from lab.openstack.keystone import ADMIN, USERS, User
 from lab.openstack.proxy import Proxy
-from lab.openstack.stage import Stage
+from lab.openstack.stage import LOCATOR, Stage
 from lab.service import Service
 from lab.wait import until
 
@@ -28,6 +30,7 @@ class Scene:
     proxy: Proxy
     service: Service
     guest: Guest
+    plan: Plan  # of what breaks in the service
 
     def cloud(self, user: User = ALICE) -> Any:
         """An openstacksdk connection of a user's."""
@@ -65,6 +68,24 @@ class Scene:
         """Waits until these are all the images of Glance."""
         until(lambda: sorted(image.name for image in self.images()) == sorted(names), 30, f"only {names}", pause=0.5)
 
+    def locations(self, image_id: str) -> list[str]:
+        """Where its bytes are, as Glance tells its services."""
+        answer = self.stage.keystone.connect(LOCATOR).image.get(f"/images/{image_id}/locations")
+        assert answer.status_code == 200, answer.text
+        return [each["url"] for each in answer.json()]
+
+    def deleted(self, image_id: str) -> None:
+        """Deletes an image as its user; one that is just in use is tried again."""
+
+        def tried() -> bool:
+            try:
+                self.cloud().image.delete_image(image_id)
+            except openstack.exceptions.ConflictException:
+                return False
+            return True
+
+        until(tried, 60, f"image {image_id} to be deleted", pause=0.5)
+
     def gone(self, image_id: str, deadline: float = 20) -> None:
         """Waits until Glance has it no more."""
         until(lambda: self.image(image_id) is None, deadline, f"image {image_id} to be deleted", pause=0.3)
@@ -78,7 +99,7 @@ class Scene:
         return digest.hexdigest()
 
     def whole(self, capture_id: str) -> Any:
-        """The image of a capture that ended well, its bytes compared with what both sides say; the image."""
+        """The image of a capture that ended well by an upload, its bytes compared with what both sides say."""
         shown = captures.completed(self.service, capture_id)
         image = self.image(capture_id)
         assert (image.status, shown["transfer"]) == ("active", "upload")

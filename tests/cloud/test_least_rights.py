@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
 
-from lab import captures
+from lab import captures, disks
+from lab.ceph import CephCluster
 from lab.cloud import Cloud
+from lab.domains import NovaMetadata
+from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
 from lab.openstack.glance import OTHER
 from lab.openstack.keystone import USERS
 from lab.openstack.stage import AGENT, CONTROLLER
 from lab.service import Options
+from lab.wait import until
 from tests.cloud.scene import Scene
+from tests.real import rbd_tools as ceph_lab
 
 ALICE = USERS[0]
 
@@ -64,3 +71,23 @@ def test_each_service_does_its_part_with_what_it_may(scene: Scene, cloud: Cloud)
     assert requests.patch(url, json=patch, headers=headers | kind, timeout=30).status_code == 403
     assert requests.post(f"{url}/members", json={"member": "x"}, headers=headers, timeout=30).status_code == 403
     assert scene.image(capture).name == "golden"
+
+
+def test_a_location_is_the_controllers_to_tell(
+    scene: Scene, cloud: Cloud, guests: Guests, ceph: CephCluster, tmp: Path
+) -> None:
+    before = ceph.contents()
+    disk = replace(ceph.disk(disks.raw(tmp / "d.raw", 64 << 20, {"a": "b"}), "least"), target="vda")
+    red = NovaMetadata(name="db", project_id=scene.stage.keystone.project_id("red"))
+    guest = guests.define(disk, nova=red)
+    captures.known(cloud.api, guest)
+
+    capture = replace(scene, guest=guest).begin()
+
+    shown = captures.completed(cloud.api, capture)
+    assert (shown["source"], shown["transfer"]) == ("snapshot", "clone")
+    assert scene.locations(capture) == [f"rbd://{ceph.fsid}/vms/{capture}/snap"]
+    until(lambda: not captures.record(cloud.api, capture)["held"], 60, "the clone to be flat")
+    scene.deleted(capture)
+    ceph_lab.removed(ceph, disk)
+    ceph_lab.same(ceph, before)

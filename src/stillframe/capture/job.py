@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -19,6 +19,7 @@ from stillframe.capture.sources import Source
 from stillframe.capture.subject import Subject, look_at
 from stillframe.capture.timeline import Timeline
 from stillframe.capture.tools import Tools
+from stillframe.capture.transfers import rbdimage
 from stillframe.capture.uploads import Uploads
 from stillframe.capture.watch import watched
 from stillframe.capture.work import Work
@@ -199,8 +200,9 @@ class Job:
     def _attempted(self) -> tuple[tuple[ImageResult, ...], Fault | None]:
         try:
             if self._kept.results and not self._half_sent():
-                return self._asked_again(self._kept), None
-            if not self._kept.results:
+                if results := self._asked_again(self._kept):
+                    return results, None
+            elif not self._kept.results:
                 self._attempt = self._patiently(lambda: self._controller.begin(self.capture_id, *self._identity))
             return self._capture(), None
         except StillframeError as error:
@@ -220,13 +222,10 @@ class Job:
                 work, source, choices = self._planned()  # the instance may be another one after the wait
             if hold is None:
                 work, source, hold = self._held(work, choices)
-            with watched(work, source, hold):
-                if not early:
+            if not early:
+                with watched(work, source, hold):
                     stack.enter_context(self._turn())
-                results = self._transferred(work, source, hold, choices)
-            self._commit(work, source, hold, results)
-            self._publish(work, hold, results)
-        return results
+            return self._saved(work, source, hold, choices)
 
     def _half_sent(self) -> bool:
         """Whether the last bytes of an upload went down with the agent: the same attempt has to send it again."""
@@ -235,15 +234,45 @@ class Job:
             return False
         return not all(self._tools.glance.published(result.id) for result in self._kept.results)
 
+    def _saved(
+        self, work: Work, source: Source, hold: Hold, choices: tuple[planner.Choice, ...]
+    ) -> tuple[ImageResult, ...]:
+        """The images, published, by the first transfer that works from this instant.
+
+        A store may refuse a location only when it is given it: then what is there goes, and the next transfer is tried.
+        """
+        left, closed = planner.of_source(choices, source.name), list[str]()
+        while True:
+            with watched(work, source, hold):
+                results = self._transferred(work, source, hold, left, closed)
+            self._commit(work, source, hold, results)
+            try:
+                self._publish(work, hold, results)
+                return results
+            except WayClosed as error:
+                self._closed(error, closed)
+                rbdimage.give_back(work)
+
+    def _closed(self, error: WayClosed, closed: list[str]) -> None:
+        self._timeline.event("way closed", error.fault.message, error.fault.operator)
+        closed.append(error.fault.message)
+
     def _asked_again(self, kept: Kept) -> tuple[ImageResult, ...]:
-        """After a restart at the very end: the controller decides, or says again what it decided."""
+        """After a restart at the very end: the controller decides, or says again what it decided.
+
+        None at all where the store does not take what is there, and another transfer may do.
+        """
         assert kept.subject is not None  # noqa: S101 - both were kept before the results
         assert kept.hold is not None  # noqa: S101
         with self._timeline.step("resume") as step:
             step.note("the agent was restarted when all bytes were there")
             self._patiently(lambda: self._controller.commit(self.capture_id, kept.attempt))
-        self._publish(self._work(kept.subject), kept.hold, kept.results)
-        return kept.results
+        try:
+            self._publish(self._work(kept.subject), kept.hold, kept.results)
+            return kept.results
+        except WayClosed as error:
+            self._closed(error, [])
+            return ()
 
     def _publish(self, work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
         self._expect_in_hand()
@@ -329,17 +358,15 @@ class Job:
         return work, source, planner.plan(kept.subject, self._tools)
 
     def _transferred(
-        self, work: Work, source: Source, hold: Hold, choices: tuple[planner.Choice, ...]
+        self, work: Work, source: Source, hold: Hold, choices: Iterator[planner.Choice], closed: list[str]
     ) -> tuple[ImageResult, ...]:
-        """The images, by the first transfer that works from this instant."""
+        """The images, by the first of these transfers that works; the words of those that do not go to `closed`."""
         self._enter(Phase.TRANSFERRING)
-        closed = []
-        for choice in planner.of_source(choices, source.name):
+        for choice in choices:
             try:
                 results = choice.transfer.run(work, hold)
             except WayClosed as error:
-                self._timeline.event("way closed", error.fault.message, error.fault.operator)
-                closed.append(error.fault.message)
+                self._closed(error, closed)
                 continue
             except (ReadFailed, ToolFailed):
                 _look_for_the_cause(work, source, hold)

@@ -9,7 +9,7 @@ from stillframe import failpoints
 from stillframe.capture.held import Hold
 from stillframe.capture.work import Work
 from stillframe.config import GIB
-from stillframe.errors import ImageIncomplete, StillframeError
+from stillframe.errors import ImageIncomplete, LocationRefused, StillframeError, WayClosed
 from stillframe.model import Image, ImageRequest, ImageResult, Instant, now
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +26,10 @@ def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageRes
 
 
 def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
-    """Makes all images of the capture visible, one after another. Doing it again after a crash is fine."""
+    """Makes all images of the capture visible, one after another. Doing it again after a crash is fine.
+
+    Raises WayClosed where the store does not take the location of one: another transfer may do.
+    """
     for wanted, result in zip(work.subject.wanted, results, strict=True):
         with failpoints.around("image.publish"):
             _publish(work, _image(wanted.image, result, hold.instant))
@@ -39,6 +42,11 @@ def _publish(work: Work, image: Image) -> None:
         work.tools.store.publish(image)
     except ImageIncomplete as error:
         raise lost or error from error
+    except StillframeError as error:
+        if error.fault.code != LocationRefused.code:
+            raise
+        reason, operator = error.fault.message.rstrip("."), error.fault.operator or error.fault.hint
+        raise WayClosed(way="location", reason=reason, operator=operator) from error
 
 
 def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 from stillframe.capture.tools import Tools
+from stillframe.disks.ceph import SNAP
 from stillframe.disks.rbd import images, snapshots
 from stillframe.errors import BeingGivenBack, RbdInUse
 from stillframe.model import RbdPlace
@@ -73,11 +74,20 @@ class ParentLink:
     image_id: str
 
     def release(self, tools: Tools) -> None:
-        """Has it made flat in the background, which is not waited for; an image that is deleted needs it no more."""
-        if tools.store.published(self.image_id):
-            tools.flattening.expect_flat(self.place, self.fsid)
-        else:
+        """Has it made flat in the background, which is not waited for; an image that is deleted needs it no more.
+
+        Glance removes an image's snapshot before it finds that the image is open: it can go on when asked again.
+        """
+        if not tools.store.published(self.image_id):
             tools.flattening.end(self.place, self.fsid)
+            return
+        found, seconds = tools.ceph.at(self.place, self.fsid), tools.ceph.options.timeout
+        if snapshots.exists(found.cluster, found.image, SNAP, timeout=seconds):
+            tools.flattening.expect_flat(self.place, self.fsid)
+            return
+        tools.flattening.end(self.place, self.fsid)
+        if images.exists(found.cluster, found.image, timeout=seconds):
+            raise BeingGivenBack(how="Its snapshot is gone: the image is being deleted, and not made flat any more.")
 
     def __str__(self) -> str:
         return f"image {self.place}"

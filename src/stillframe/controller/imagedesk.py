@@ -9,12 +9,15 @@ from sqlalchemy import Connection
 
 from stillframe.controller import decisions
 from stillframe.controller.database import Database
+from stillframe.controller.locations import Locations
 from stillframe.controller.schema import AnyRow
 from stillframe.errors import ImageDeleted, ImageDiffers, ImageNotFound, Superseded
 from stillframe.images.glance import LISTED, Glance, Record
 from stillframe.model import CaptureStatus, Image, Ticket
 
 ACTIVE = "active"
+FINISHED = (ACTIVE, "deactivated")  # an administrator takes one out of use for a while
+ATTESTED = ("stillframe_", "md5sum")  # how properties begin that are told with the data
 USUAL_ALGORITHM = "sha512"  # Glance's own default, where no image tells
 
 
@@ -25,7 +28,8 @@ class ImageDesk:
         """`glance` as the service user; `stores`: [glance] backends."""
         self._db = db
         self._glance = glance
-        self._backend = next(iter(stores), None)
+        self._stores = tuple(stores)
+        self._locations = Locations(glance)
         self._algorithm: str | None = None
 
     # -------------------------------------------------------------------------------------------- asked by agents
@@ -39,12 +43,18 @@ class ImageDesk:
             missing = {name: value for name, value in wanted.items() if shown.get(name) != value}
             if missing:
                 self._glance.update(image.id, missing)
-        return Ticket(shown["status"], self._expected_algorithm(), self._backend)
+        return Ticket(shown["status"], self._expected_algorithm(), self._locations.preferred(self._stores))
+
+    def expect_location(self, fsid: str, pool: str) -> None:
+        """See ImagesApi."""
+        self._locations.expect_store(fsid, pool)
 
     def publish_image(self, image: Image) -> str:
         """See ImagesApi."""
         self._db.read(_expect_publishing, image.id)
         shown = self._shown(image.id)
+        if image.location is not None:
+            return self._located(image, shown)
         if shown["status"] == ACTIVE:
             self._compare(image, shown)
         return str(shown["status"])
@@ -63,7 +73,7 @@ class ImageDesk:
     def finished(self, image_id: str) -> bool:
         """Whether it is there with its data."""
         try:
-            return bool(self._glance.get(image_id)["status"] == ACTIVE)
+            return self._glance.get(image_id)["status"] in FINISHED
         except ImageNotFound:
             return False
 
@@ -80,6 +90,12 @@ class ImageDesk:
             return self._glance.get(image_id)
         except ImageNotFound as error:
             raise ImageDeleted(image=image_id) from error
+
+    def _located(self, image: Image, shown: Record) -> str:
+        try:
+            return self._locations.publish(image, shown, _described(image))
+        except ImageNotFound as error:
+            raise ImageDeleted(image=image.id) from error
 
     def _expected_algorithm(self) -> str:
         """What Glance hashes with: told by the youngest image that it has, as nothing else tells."""
@@ -103,7 +119,8 @@ class ImageDesk:
 def _described(image: Image) -> dict[str, Any]:
     """What the record says of the data that come."""
     fields = {"disk_format": image.disk_format, "container_format": image.container_format, "min_disk": image.min_disk}
-    return {**image.properties, **fields}
+    attested = {name: value for name, value in image.properties.items() if name.startswith(ATTESTED)}
+    return {**attested, **fields}
 
 
 def _expect_attempt(connection: Connection, capture_id: str, attempt: str) -> None:

@@ -14,10 +14,13 @@ class ImagesApi(Protocol):
     def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
         """Says in the record what data come. Raises Superseded as commit does, ImageDeleted, and what Glance says."""
 
-    def publish_image(self, image: Image) -> str:
-        """The record's state after commit; `active` once it is there, and holds what was sent.
+    def expect_location(self, fsid: str, pool: str) -> None:
+        """Glance takes locations in this pool of this Ceph cluster; raises NoStoreInGlance, and what Glance says."""
 
-        Raises ImageDeleted, ImageDiffers, Superseded.
+    def publish_image(self, image: Image) -> str:
+        """The record's state after commit; `active` once it is there, and holds what was sent or has its location.
+
+        An image on RBD gets its location by this. Raises ImageDeleted, ImageDiffers, LocationRefused, Superseded.
         """
 
     def image_published(self, image_id: str) -> bool:
@@ -28,6 +31,10 @@ class NobodyAtDesk:
     """For who has no controller: all of it raises ControllerUnreachable."""
 
     def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:  # noqa: ARG002
+        """Raises ControllerUnreachable."""
+        raise _unreachable()
+
+    def expect_location(self, fsid: str, pool: str) -> None:  # noqa: ARG002
         """Raises ControllerUnreachable."""
         raise _unreachable()
 

@@ -121,10 +121,7 @@ class Glance:
     def update(self, image_id: str, values: Mapping[str, Any]) -> None:
         """Sets attributes and properties, whether they were set before or not."""
         changes = [{"op": "add", "path": f"/{_escaped(name)}", "value": value} for name, value in values.items()]
-        answer = self._answer("PATCH", f"/images/{image_id}", json=changes, headers={"Content-Type": PATCH})
-        if answer.status_code == HTTPStatus.NOT_FOUND:
-            raise ImageNotFound(image=image_id)
-        _check(answer, f"change image {image_id}")
+        self._change(image_id, changes)
 
     def delete(self, image_id: str) -> None:
         """One that is gone is fine; raises ImageForbidden for a protected one."""
@@ -142,12 +139,52 @@ class Glance:
         found = self._list({"status": "active", "sort": "created_at:desc", "limit": "1"})
         return found[0] if found else None
 
+    def stores(self) -> list[Record]:
+        """Its stores with their details, as administrators are told them; none where it has one without a name."""
+        answer = self._answer("GET", "/info/stores/detail")
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return []
+        return list(_json(_check(answer, "tell its stores"))["stores"])
+
+    def store_names(self) -> set[str]:
+        """Its stores, as everybody is told them; none where it has one without a name."""
+        answer = self._answer("GET", "/info/stores")
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return set()
+        return {store["id"] for store in _json(_check(answer, "tell its stores"))["stores"]}
+
+    def add_location(self, image_id: str, url: str) -> None:
+        """By its location API, which goes on with it after its answer; raises what Glance says against it."""
+        answer = self._answer("POST", f"/images/{image_id}/locations", json={"url": url})
+        _check(answer, f"take the location of image {image_id}")
+
+    def set_location(self, image_id: str, url: str) -> None:
+        """By a change of the record, as only a Glance allows that shows locations; raises what it says against it."""
+        self._change(image_id, [{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}])
+
+    def locations(self, image_id: str) -> list[str]:
+        """Where an image's bytes are; raises what Glance says against telling it."""
+        answer = self._answer("GET", f"/images/{image_id}/locations")
+        found: list[Record] = _check(answer, f"tell the locations of image {image_id}").json()
+        return [each["url"] for each in found]
+
+    def tasks(self, image_id: str) -> list[Record]:
+        """What it has done or does about an image by itself."""
+        told = self._ask("GET", f"/images/{image_id}/tasks", f"tell what it does about image {image_id}")
+        return list(told["tasks"])
+
     def _list(self, query: Mapping[str, str]) -> list[Record]:
         answer = self._ask("GET", "/images", "list images", params=dict(query))
         found: list[Record] = answer["images"]
         return found
 
     # ------------------------------------------------------------------------------------------------- their answers
+
+    def _change(self, image_id: str, changes: list[Record]) -> None:
+        answer = self._answer("PATCH", f"/images/{image_id}", json=changes, headers={"Content-Type": PATCH})
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            raise ImageNotFound(image=image_id)
+        _check(answer, f"change image {image_id}")
 
     def _ask(self, method: str, path: str, what: str, **more: Any) -> Record:
         return _json(_check(self._answer(method, path, **more), what))

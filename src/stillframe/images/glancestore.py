@@ -23,7 +23,8 @@ from stillframe.images.upload import Destination, Upload
 from stillframe.model import Image, Ticket
 
 T = TypeVar("T")
-POLL = 0.5  # seconds between two looks at a record that another upload has in hand
+POLL = 0.5  # seconds between two looks at a record that Glance has in hand
+IN_HAND = ("saving", "importing")  # states of a record that become another one by themselves
 AWAY = (GlanceUnreachable.code, GlanceFailed.code, ControllerUnreachable.code)  # Glance, or who asks it
 
 Sleep = Callable[[float], object]  # may raise, to end the waiting
@@ -76,15 +77,19 @@ class GlanceStore:
 
     # ------------------------------------------------------------------------------------------------- publishing
 
-    def location_obstacle(self, fsid: str, pool: str) -> str | None:  # noqa: ARG002
-        """Why no image is published by a location in this pool."""
-        return "images are uploaded to Glance"
+    def location_obstacle(self, fsid: str, pool: str) -> str | None:
+        """None: what stands against a location in this pool of this Ceph cluster is raised."""
+        self._controller.expect_location(fsid, pool)
+        return None
 
     def publish(self, image: Image) -> None:
-        """Makes sure that Glance has the image as it was sent. Raises ImageIncomplete, ImageDiffers, ImageDeleted."""
+        """Makes sure that Glance has the image as it was sent, or with the location that it has.
+
+        Raises ImageIncomplete, ImageDiffers, ImageDeleted, LocationRefused.
+        """
         deadline = time.monotonic() + self._options.stuck_after
         while (state := self._patiently(lambda: self._controller.publish_image(image), time.sleep)) != "active":
-            if state != "saving" or time.monotonic() >= deadline:
+            if state not in IN_HAND or time.monotonic() >= deadline:
                 raise ImageIncomplete(image=image.id, state=state)
             time.sleep(POLL)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from stillframe.errors import ImageElsewhere
@@ -44,11 +44,11 @@ class NoBacking:
         raise ImageElsewhere(image=image.id)
 
 
-def backends(volume: Mapping[str, str] | None, configured: str | None) -> tuple[str, ...]:
+def backends(volume: Mapping[str, str] | None, configured: Iterable[str]) -> tuple[str, ...]:
     """Names of the stores that an image is to go to, the preferred one first; none: the default store.
 
     `volume`: the `volume_image_metadata` of the root volume, whose `stores` say where its own image was; None when the
-    root is a local disk, for which `configured` (glance_backend_config) says it. Both are lists with commas.
+    root is a local disk, for which `configured` ([glance] backends) says it.
     """
-    named = configured if volume is None else volume.get("stores")
-    return tuple(dict.fromkeys(name for part in (named or "").split(",") if (name := part.strip())))
+    named = configured if volume is None else volume.get("stores", "").split(",")
+    return tuple(dict.fromkeys(name for part in named if (name := part.strip())))

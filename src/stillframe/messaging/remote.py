@@ -42,6 +42,10 @@ class RemoteController:
         asked = self._call("open_upload", "1.1", capture_id=capture_id, attempt=attempt, image=records.dump(image))
         return records.load(Ticket, asked)
 
+    def expect_location(self, fsid: str, pool: str) -> None:
+        """See stillframe.images.desk.ImagesApi."""
+        self._call("expect_location", "1.2", fsid=fsid, pool=pool)
+
     def publish_image(self, image: Image) -> str:
         """See stillframe.images.desk.ImagesApi."""
         return str(self._call("publish_image", "1.1", image=records.dump(image)))
@@ -59,6 +63,9 @@ class Desk(Protocol):
     """What a controller answers about images in Glance: see stillframe.images.desk.ImagesApi."""
 
     def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
+        """See there."""
+
+    def expect_location(self, fsid: str, pool: str) -> None:
         """See there."""
 
     def publish_image(self, image: Image) -> str:
@@ -90,6 +97,9 @@ class _Endpoint:
         return wire.answered(
             lambda: records.dump(self._at_desk().open_upload(capture_id, attempt, records.load(Image, image)))
         )
+
+    def expect_location(self, _context: object, fsid: str, pool: str) -> wire.Answer:
+        return wire.answered(lambda: self._at_desk().expect_location(fsid, pool))
 
     def publish_image(self, _context: object, image: dict[str, Any]) -> wire.Answer:
         return wire.answered(lambda: self._at_desk().publish_image(records.load(Image, image)))

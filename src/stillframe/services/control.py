@@ -16,6 +16,7 @@ from stillframe.controller.rotation import Rotation
 from stillframe.errors import ConfigInvalid, ImageInUse, ImageNotFound
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
+from stillframe.images.locations import backends
 from stillframe.messaging.contract import AgentApi
 from stillframe.messaging.notices import Logged, Notifier, Silent
 from stillframe.model import now
@@ -57,7 +58,7 @@ def images(settings: Settings) -> DirectoryStore | Access:
 
 def desk(settings: Settings, db: Database, access: Access) -> ImageDesk:
     """Images in Glance, as [service_user]."""
-    return ImageDesk(db, access.as_service(), settings.glance.backends)
+    return ImageDesk(db, access.as_service(), backends(None, settings.glance.backends))
 
 
 def begin_looking(stack: ExitStack, reservations: Reservations) -> None:

@@ -14,6 +14,7 @@ from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.errors import StillframeError
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glancestore import GlanceStore
 from stillframe.model import (
     Disk,
     DiskKind,
@@ -65,7 +66,7 @@ class Scene:
     store_fsid: str = WEST
     error: StillframeError | None = None
 
-    def tools(self, store: DirectoryStore) -> Tools:
+    def tools(self, store: DirectoryStore | GlanceStore) -> Tools:
         made: Any = SimpleNamespace(
             ceph=Clusters(self.options, self.fsid, self.store_fsid, self.error),
             store=store,

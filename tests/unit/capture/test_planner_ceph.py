@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from stillframe import config
 from stillframe.capture import planner
 from stillframe.capture.subject import Subject
-from stillframe.errors import CephUnreachable
+from stillframe.errors import CephUnreachable, GlanceUnreachable, NoStoreInGlance, StillframeError
+from stillframe.images.desk import NobodyAtDesk
 from stillframe.images.directory import DirectoryStore
+from stillframe.images.glance import Glance
+from stillframe.images.glancestore import GlanceStore
 from stillframe.model import Disk, DiskKind, Layer
 from tests.unit.capture.ceph_scene import EAST, Scene, on_rbd, subject
 
@@ -20,11 +25,26 @@ def store(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path, rbd_locations=True)
 
 
-def ways(scene: Scene, store: DirectoryStore, what: Subject) -> list[str]:
+class Desk(NobodyAtDesk):
+    """A controller that knows whether Glance takes a location, and nothing else."""
+
+    def __init__(self, obstacle: StillframeError | None) -> None:
+        self._obstacle = obstacle
+
+    def expect_location(self, fsid: str, pool: str) -> None:
+        if self._obstacle is not None:
+            raise self._obstacle
+
+
+def glance(obstacle: StillframeError | None = None) -> GlanceStore:
+    return GlanceStore(cast("Glance", None), Desk(obstacle), config.load(files=[]).glance, 1)
+
+
+def ways(scene: Scene, store: DirectoryStore | GlanceStore, what: Subject) -> list[str]:
     return [f"{choice.source.name}+{choice.transfer.name}" for choice in planner.plan(what, scene.tools(store))]
 
 
-def refusals(scene: Scene, store: DirectoryStore, what: Subject) -> str:
+def refusals(scene: Scene, store: DirectoryStore | GlanceStore, what: Subject) -> str:
     return "; ".join(planner.plan(what, scene.tools(store))[0].way.refused)
 
 
@@ -89,3 +109,27 @@ def test_files_are_converted_where_that_is_wanted(store: DirectoryStore) -> None
 def test_a_snapshot_of_another_cluster_is_imported(store: DirectoryStore) -> None:
     options = replace(Scene().options, target_pool="store", store_cluster="east", convert_ceph_raw_for_qcow2=True)
     assert ways(Scene(options, store_fsid=EAST), store, subject(on_rbd()))[0] == "snapshot+import"
+
+
+def test_into_glance_a_disk_on_rbd_is_cloned_and_uploaded_if_that_fails() -> None:
+    assert ways(Scene(), glance(), subject(on_rbd())) == ["snapshot+clone", "snapshot+upload", "backup+upload"]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "said"),
+    [
+        (NoStoreInGlance(pool="vms", fsid=EAST, stores="none"), "Glance has no store in the image's Ceph pool"),
+        (GlanceUnreachable(reason="it is restarted"), "it is restarted"),
+    ],
+    ids=["no store", "away"],
+)
+def test_what_glance_takes_no_location_of_is_uploaded(obstacle: StillframeError, said: str) -> None:
+    assert ways(Scene(), glance(obstacle), subject(on_rbd()))[0] == "snapshot+upload"
+    assert said in refusals(Scene(), glance(obstacle), subject(on_rbd()))
+    assert "vms" not in refusals(Scene(), glance(obstacle), subject(on_rbd()))
+
+
+def test_glance_deletes_images_by_itself_so_none_stays_tied_to_its_disk() -> None:
+    scene = Scene(replace(Scene().options, flatten="never"))
+    assert ways(scene, glance(), subject(on_rbd()))[0] == "snapshot+upload"
+    assert "flatten is never" in refusals(scene, glance(), subject(on_rbd()))

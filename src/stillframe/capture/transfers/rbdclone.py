@@ -19,6 +19,7 @@ from stillframe.disks.rbd import capabilities, images
 from stillframe.disks.rbd.flatten import flatten
 from stillframe.disks.rbd.reader import RbdReader
 from stillframe.images import inspection
+from stillframe.images.glancestore import GlanceStore
 from stillframe.model import ImageResult, RbdPlace
 
 NOW, BACKGROUND, NEVER = "now", "background", "never"  # [ceph] flatten
@@ -48,6 +49,8 @@ class RbdClone:
 def _obstacle(wanted: Wanted, tools: Tools) -> str | None:
     if wanted.disk_format != "raw":
         return f"{wanted.disk.target} is on RBD, where images are raw, and this one is to be {wanted.disk_format}"
+    if tools.ceph.options.flatten == NEVER and isinstance(tools.store, GlanceStore):
+        return "[ceph] flatten is never, and Glance would leave the disk's snapshot when it deletes the image"
     disk = wanted.disk.top.rbd
     assert disk is not None  # noqa: S101 - what a snapshot is of
     found = tools.ceph.at(disk)

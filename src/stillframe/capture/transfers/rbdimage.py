@@ -73,13 +73,13 @@ def closing_the_way(work: Work, name: str) -> Iterator[None]:
     try:
         yield
     except (CephForbidden, CephFull, PoolMissing, RbdNameTaken) as error:
-        _give_back(work)
+        give_back(work)
         reason, operator = error.fault.message.rstrip("."), error.fault.operator
         raise WayClosed(way=name, reason=reason, operator=operator) from error
 
 
-def _give_back(work: Work) -> None:
-    """What cannot be given back now is given back at the end: the cause must not be hidden by it."""
+def give_back(work: Work) -> None:
+    """Half-made images. What cannot be given back now is given back at the end: the cause must not be hidden by it."""
     halves: tuple[Lease, ...] = (*work.leases.of(ParentLink), *work.leases.of(HalfRbdImage))
     for lease in halves:
         try:
