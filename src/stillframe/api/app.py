@@ -78,9 +78,8 @@ def _mount(app: App, deps: Deps, policy: Policy) -> None:
         app.add_route(path, Resource(methods, url))
     compute = {path: Resource(methods, url) for path, methods in routes.compute(deps, policy).items()}
     _mount_below(app, routes.COMPUTE_ROOTS, compute)
-    if deps.store is not None:
-        image = {path: Resource(methods, url) for path, methods in routes.image(deps, deps.store, policy).items()}
-        _mount_below(app, routes.IMAGE_ROOTS, image)
+    images = routes.images_elsewhere() if deps.store is None else routes.image(deps, deps.store, policy)
+    _mount_below(app, routes.IMAGE_ROOTS, {path: Resource(methods, url) for path, methods in images.items()})
 
 
 def _mount_below(app: App, roots: Iterable[str], resources: Mapping[str, Resource]) -> None:

@@ -12,7 +12,7 @@ from stillframe.api.handlers.all_actions import AllActions
 from stillframe.api.handlers.captures import CaptureHandlers
 from stillframe.api.handlers.capturing import Capturing
 from stillframe.api.handlers.flavors import Flavors
-from stillframe.api.handlers.images import ImageHandlers
+from stillframe.api.handlers.images import ImageHandlers, elsewhere
 from stillframe.api.handlers.instance_actions import InstanceActions
 from stillframe.api.handlers.limits import Limits
 from stillframe.api.handlers.servers import Servers
@@ -71,6 +71,12 @@ def image(deps: Deps, store: DirectoryStore, policy: Policy) -> Table:
         "/schemas/image": {"GET": images.image_schema},
         "/schemas/images": {"GET": images.images_schema},
     }
+
+
+def images_elsewhere() -> Table:
+    """Below each of IMAGE_ROOTS, where images are in Glance: who asks here is told so."""
+    paths = {"/images": ("GET",), "/images/{image_id}": ("GET", "DELETE"), "/images/{image_id}/file": ("GET",)}
+    return {path: dict.fromkeys(methods, elsewhere) for path, methods in paths.items()}
 
 
 def service(deps: Deps, policy: Policy) -> Table:

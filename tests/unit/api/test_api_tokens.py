@@ -10,6 +10,7 @@ from typing import Any
 import falcon
 import pytest
 from falcon.testing import TestClient, create_environ
+from prometheus_client import CollectorRegistry
 
 from stillframe import config
 from stillframe.api import tokenguard, tokens
@@ -100,3 +101,14 @@ def test_images_go_to_glance_with_their_users_tokens_only(house: House, tmp_path
     access = Access(settings(tmp_path, "[images]\nstore = glance\n"))
     with pytest.raises(ConfigInvalid):
         application(replace(house.deps, store=None, glance=access))
+
+
+def test_who_looks_here_for_images_is_told_that_they_are_in_glance(house: House, tmp_path: Path) -> None:
+    options = "auth_type = password\nauth_url = http://127.0.0.1:1/v3\nusername = u\npassword = p\nproject_name = s\n"
+    known = settings(tmp_path, f"[api]\nauth = keystone\n[images]\nstore = glance\n[keystone_authtoken]\n{options}")
+    deps = replace(house.deps, settings=known, store=None, glance=Access(known), registry=CollectorRegistry())
+    app = application(deps)
+    root = TestClient(lambda environ, start: app(environ | {PEER_UID: os.geteuid()}, start))
+    for path in ("/image/v2/images", "/image/v2/images/6c1f8c0a-2e5d-4a55-8f0b-2a1c3d4e5f60"):
+        answer = root.simulate_get(path)
+        assert (answer.status_code, answer.json["itemNotFound"]["error"]) == (404, "images-in-glance")

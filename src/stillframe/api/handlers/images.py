@@ -16,7 +16,7 @@ from stillframe.api.paging import Page, page_of
 from stillframe.api.policy import NOBODYS, Policy
 from stillframe.api.views import images as views
 from stillframe.api.views.common import with_marker
-from stillframe.errors import BadRequest
+from stillframe.errors import BadRequest, ImagesInGlance
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image
 
@@ -80,6 +80,11 @@ class ImageHandlers:
     def _visible(self, call: Call, image_id: str, rule: str) -> Image:
         self._policy.require(call.caller, rule)
         return self._images.get(image_id.lower(), self._policy.scope(call.caller))
+
+
+def elsewhere(_call: Call, **_names: str) -> Answer:
+    """Any of them where images are in Glance; raises ImagesInGlance."""
+    raise ImagesInGlance
 
 
 def _listed(call: Call, page: Page, images: list[views.View]) -> dict[str, object]:
