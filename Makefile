@@ -46,7 +46,7 @@ soak: ## random captures and random kills: make soak ROUNDS=200 SEED=7; one agai
 	$(AS_ROOT) $(BIN)/python -m lab.matrix.soak $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 bench:
-	@tools/setup.sh --dev
+	@tools/setup.sh --dev --cloud
 	$(AS_ROOT) $(BIN)/python -m bench
 
 docs: ## the generated pages of docs/reference

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +31,9 @@ AS_USUAL: Options = {
 }
 
 
+Begin = Callable[..., str]  # asks for a capture, as captures.begin does
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """One experiment's own."""
@@ -40,9 +43,9 @@ class Ground:
     guests: Guests
 
     @contextmanager
-    def service(self, directory: Path) -> Iterator[Service]:
-        """The service with its state, images included, in this directory."""
-        with Service(directory, self.host, AS_USUAL) as service:
+    def service(self, directory: Path, options: Options | None = None) -> Iterator[Service]:
+        """The service with its state, images included, in this directory; `options`: further groups of them."""
+        with Service(directory, self.host, {**AS_USUAL, **(options or {})}) as service:
             yield service
 
 
@@ -75,11 +78,11 @@ class Saved:
         return sum(step["bytes"] or 0 for step in self.record["steps"])
 
 
-def saved(service: Service, guest: Guest, **wishes: Any) -> Saved:
+def saved(service: Service, guest: Guest, begin: Begin = captures.begin, **wishes: Any) -> Saved:
     """Saves the guest once; the image is the caller's to remove."""
     captures.known(service, guest)
     began = time.time()
-    identity = captures.begin(service, guest, **wishes)
+    identity = begin(service, guest, **wishes)
     until(
         lambda: captures.record(service, identity)["status"] in captures.FINAL,
         DEADLINE, f"the end of capture {identity}", pause=POLL,

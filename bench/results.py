@@ -75,6 +75,8 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "ceph-clone-s": (Target("ours", 1), Target("other", 1)),
     "ceph-clone-vs-nova": (Target("ratio", 1),),
     "controller-heartbeat-unchanged-ms": (Target("ours", 5),),
+    "glance-capture-vs-curl": (Target("ratio", 1.15),),
+    "glance-capture-vs-nova-way": (Target("ratio", 1),),
     "cloud-create-image-p50-ms": (Target("ratio", 1),),
     "cloud-create-image-p99-ms": (Target("ratio", 1),),
 }

@@ -11,7 +11,7 @@ PACKAGES=(
     python3-venv python3-libvirt python3-libnbd python3-rados python3-rbd
     busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
 )
-DEV_PACKAGES=(libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core systemd
+DEV_PACKAGES=(curl libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core systemd
     ceph-mon ceph-osd ceph-common qemu-block-extra libfuse3-3)
 BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so rados.*.so rbd.*.so)
 

@@ -1,0 +1,167 @@
+"""A running guest into a real Glance: our capture, `curl -T` of the same bytes, and Nova's passes into the same Glance.
+
+    python -m bench glance
+
+Nova's last pass is that `curl -T` too, which is faster than Nova's own upload in chunks of unknown length.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from bench import latency
+from bench.experiment import GIB, MIB, Experiment, Options
+from bench.ground import Saved, ground, saved, settle
+from bench.live import make_disk, seconds
+from bench.nova_way import NovaWay
+from bench.results import Result
+from lab.disks import GuestDisk
+from lab.domains import Guest, NovaMetadata
+from lab.openstack.glance import PLAIN
+from lab.openstack.keystone import USERS
+from lab.openstack.stage import Stage
+from lab.service import Service
+from lab.tools import tool
+
+DATA = 1 * GIB
+RUNS = 3
+ALICE = USERS[0]
+TIMEOUT = 600.0  # seconds of one upload
+CASES = ("glance-capture-vs-curl", "glance-capture-vs-nova-way")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Seconds of each way."""
+
+    ours: Saved
+    curl: float
+    nova: float
+
+    def __str__(self) -> str:
+        steps = ", ".join(f"{step['name']} {_seconds(step):.1f}" for step in self.ours.record["steps"])
+        return f"ours {self.ours.seconds:.1f} s ({steps}), curl {self.curl:.1f} s, nova {self.nova:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The guest that is saved, by whom, and where the image goes."""
+
+    directory: Path
+    stage: Stage
+    service: Service
+    guest: Guest
+    disk: GuestDisk
+    base: GuestDisk
+
+    def turn(self) -> Turn:
+        """Each way after the disk has come to rest."""
+        settle()
+        ours = saved(self.service, self.guest, self.begin)
+        copy = self.directory / "image"
+        shutil.copyfile(self.stage.glance.data[PLAIN] / ours.record["id"], copy)
+        self.delete(ours.record["id"])
+        curl = self.uploaded(copy)
+        copy.unlink()
+        return Turn(ours, curl, self.nova())
+
+    def nova(self) -> float:
+        """Seconds of an image made as Nova makes it."""
+        way = NovaWay(self.guest, self.disk, self.base, self.directory)
+        made = self.record()
+        settle()
+        try:
+            return way.passes(lambda flat: self.curl(flat, made)).seconds
+        finally:
+            way.clear()
+            self.delete(made)
+
+    def uploaded(self, file: Path) -> float:
+        """Seconds of an upload and nothing else."""
+        made = self.record()
+        settle()
+        try:
+            return seconds(lambda: self.curl(file, made))
+        finally:
+            self.delete(made)
+
+    def begin(self, _service: Service, guest: Guest) -> str:
+        """Asks for a capture as a user: images in Glance are made with their user's token."""
+        url = f"http://127.0.0.1:{self.stage.port}/v2.1/captures"
+        body = {"capture": {"server_id": guest.id, "name": "image"}}
+        answer = requests.post(url, json=body, headers={"X-Auth-Token": self.token()}, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["capture"]["id"])
+
+    def record(self) -> str:
+        """The id of a new image without data."""
+        body = {"id": str(uuid.uuid4()), "name": "curl", "disk_format": "qcow2", "container_format": "bare"}
+        answer = self.cloud().image.post("/images", json=body)
+        answer.raise_for_status()
+        return body["id"]
+
+    def curl(self, file: Path, image_id: str) -> None:
+        """Sends a file as an image's data."""
+        url = f"{self.stage.glance.url}/v2/images/{image_id}/file"
+        headers = {
+            "X-Auth-Token": self.token(),
+            "Content-Type": "application/octet-stream",
+            "x-openstack-image-size": str(file.stat().st_size),
+        }
+        words = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+        tool("curl", "--silent", "--show-error", "--fail", "-T", file, *words, url, timeout=TIMEOUT)
+
+    def delete(self, image_id: str) -> None:
+        """Deletes an image."""
+        self.cloud().image.delete_image(image_id)
+
+    def token(self) -> str:
+        """A user's."""
+        return str(self.cloud().session.get_token())
+
+    def cloud(self) -> Any:
+        """The user's connection."""
+        return self.stage.keystone.connect(ALICE)
+
+
+def run(options: Options) -> list[Result]:
+    """The turns, and what they say."""
+    runs, data = options.runs(RUNS), options.data(DATA)
+    with ground(options.directory) as place:
+        place.directory.chmod(0o755)  # Keystone and Glance are nobody's
+        options.say("starting Keystone and Glance")
+        with Stage(place.directory / "stage") as stage:
+            options.say(f"making a disk with {data // MIB} MiB of data")
+            disk, base = make_disk(place.directory, data, latency.AUTORUN)
+            owner = NovaMetadata(name="db", project_id=stage.keystone.project_id(ALICE.project))
+            with place.service(place.directory / "service", stage.options()) as service:
+                guest = place.guests.writing(disk, nova=owner)
+                subject = Subject(place.directory, stage, service, guest, disk, base)
+                turns = [_said(options, number, runs, subject) for number in range(1, runs + 1)]
+    ours = [turn.ours.seconds for turn in turns]
+    of = Result.of
+    return [
+        of(CASES[0], ours, [turn.curl for turn in turns], "s", "curl -T of the same bytes"),
+        of(CASES[1], ours, [turn.nova for turn in turns], "s", "mirror, convert, curl -T"),
+    ]
+
+
+def _seconds(step: dict[str, Any]) -> float:
+    began, ended = (datetime.fromisoformat(step[name]) for name in ("started_at", "ended_at"))
+    return (ended - began).total_seconds()
+
+
+def _said(options: Options, number: int, runs: int, subject: Subject) -> Turn:
+    turn = subject.turn()
+    options.say(f"turn {number} of {runs}: {turn}")
+    return turn
+
+
+EXPERIMENT = Experiment("glance", CASES, run)
