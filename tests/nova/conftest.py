@@ -12,6 +12,7 @@ import pytest
 from lab import captures, disks
 from lab.domains import Guest, NovaMetadata
 from lab.factory import Guests
+from lab.faulty import Plan
 from lab.libvirtd import PrivateLibvirtd
 from lab.openstack.nova import Nova, Placement
 from lab.openstack.proxy import Proxy
@@ -20,7 +21,7 @@ from lab.rabbitmq import RabbitMq
 from lab.service import Service
 from lab.wait import until
 from tests.cloud.clients import Clients
-from tests.cloud.conftest import base, place, proxy, stage  # noqa: F401 - fixtures
+from tests.cloud.conftest import base, place, proxy  # noqa: F401 - fixtures
 from tests.cloud.scene import ALICE, Scene
 from tests.real.conftest import guest_files, libvirtd  # noqa: F401 - fixtures
 
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(900))
             item.add_marker(pytest.mark.cloud)
+
+
+@pytest.fixture(scope="session")
+def stage(place: Path) -> Iterator[Stage]:  # noqa: F811
+    with Stage(place / "stage") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +76,7 @@ def guest(libvirtd: PrivateLibvirtd, place: Path, stage: Stage, server: str, bas
 def service(
     libvirtd: PrivateLibvirtd,  # noqa: F811
     place: Path,  # noqa: F811
-    stage: Stage,  # noqa: F811
+    stage: Stage,
     proxy: Proxy,  # noqa: F811
     nova: Nova,
     guest: Guest,
@@ -82,9 +89,16 @@ def service(
 
 
 @pytest.fixture
-def scene(stage: Stage, proxy: Proxy, service: Service, nova: Nova, guest: Guest) -> Iterator[Scene]:  # noqa: F811
+def scene(
+    stage: Stage,
+    proxy: Proxy,  # noqa: F811
+    service: Service,
+    nova: Nova,
+    guest: Guest,
+    place: Path,  # noqa: F811
+) -> Iterator[Scene]:
     """Nothing is being captured before and after, and Nova's server is unlocked."""
-    made = Scene(stage, proxy, service, guest)
+    made = Scene(stage, proxy, service, guest, Plan(place))  # nothing breaks in it
     yield made
     for capture in service.get(RUNNING).body["captures"]:
         service.request("DELETE", f"/v2.1/captures/{capture['id']}")
