@@ -56,8 +56,8 @@ class Claims:
 def _take(connection: Connection, name: str, owner: str, time: timedelta) -> bool:
     c = claims.c
     now = connection.execute(select(backends.clock())).scalar_one()
-    longest = max(time, timedelta(seconds=CLAIM))
-    free = update(claims).where(c.name == name, or_(c.owner == owner, c.until <= now, c.until > now + longest))
+    beyond = now + 2 * max(time, timedelta(seconds=CLAIM))  # twice: others have read the clock later
+    free = update(claims).where(c.name == name, or_(c.owner == owner, c.until <= now, c.until > beyond))
     if connection.execute(free.values(owner=owner, until=now + time)).rowcount:
         return True
     if connection.scalar(select(c.owner).where(c.name == name)) is not None:
