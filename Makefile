@@ -2,7 +2,7 @@
 # make demo-ceph   the same on a Ceph cluster of its own, where no byte is copied
 # make test   the checks, then all tests (real guests; needs root or sudo)
 # make test-ceph   the tests that take longer: clusters that fail, and ways around them
-# make test-cloud   the same for a cloud: several hosts, RabbitMQ, Keystone, Glance, Nova, each part away in mid-capture
+# make test-cloud   the same for a cloud: several hosts, RabbitMQ, Keystone, Glance, Cinder, Nova, each part away in mid-capture
 # make test-faults   faults from outside that take longer, then the whole fault matrix, into docs/reliability.md
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -56,9 +56,9 @@ docs: ## the generated pages of docs/reference
 constraints: ## pin what is installed now
 	{ $(BIN)/pip freeze --exclude-editable && .venv-clients/bin/pip freeze && $(BIN)/pip list --format freeze | grep ^pip=; } \
 	    | LC_ALL=C sort -fu > constraints.txt
-	{ for each in keystone glance nova placement; do .venv-$$each/bin/pip freeze || exit 1; done && $(BIN)/pip list --format freeze | grep ^pip=; } \
+	{ for each in keystone glance cinder nova placement; do .venv-$$each/bin/pip freeze || exit 1; done && $(BIN)/pip list --format freeze | grep ^pip=; } \
 	    | LC_ALL=C sort -fu > constraints-cloud.txt
 
 clean:
-	$(AS_ROOT) rm -rf .cache .venv .venv-clients .venv-keystone .venv-glance .venv-nova .venv-placement build bench/out .demo .mypy_cache \
+	$(AS_ROOT) rm -rf .cache .venv .venv-clients .venv-keystone .venv-glance .venv-cinder .venv-nova .venv-placement build bench/out .demo .mypy_cache \
 	    .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -1,7 +1,7 @@
 #!/bin/bash
 # setup.sh [--dev] [--clients] [--cloud]: installs on Debian 12 what Stillframe needs to run its demo; --dev adds what the
 # checks, tests and benchmarks need, --clients the OpenStack clients in an environment of their own, --cloud Keystone,
-# Glance, Nova and Placement in one each. Run again, it only looks.
+# Glance, Cinder, Nova and Placement in one each. Run again, it only looks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
@@ -100,12 +100,16 @@ link_bindings() { # DIR NAME...: from the distribution just these modules, so th
 }
 
 openstack_services() {
+    local name
     local constraints=constraints-cloud.txt # their own: an OpenStack release fits together
     environment .venv-keystone keystone keystone PyMySQL cheroot
     environment .venv-glance glance glance PyMySQL cheroot
+    environment .venv-cinder cinder cinder PyMySQL cheroot
     environment .venv-nova nova nova PyMySQL cheroot
     environment .venv-placement placement openstack-placement PyMySQL cheroot
-    link_bindings .venv-glance "rados.*.so" "rbd.*.so"
+    for name in glance cinder; do
+        link_bindings .venv-$name "rados.*.so" "rbd.*.so"
+    done
 }
 
 install_packages "${PACKAGES[@]}"
