@@ -11,6 +11,8 @@ from stillframe.datapath.chunks import Chunk
 from stillframe.datapath.flow import Flow
 from stillframe.datapath.sink import Sink
 
+HOLE = 64 << 20  # bytes of zeros at once: a stream has to send them, which takes its time and is progress
+
 
 class Drain:
     """Only its thread ever touches the sink, the end included: a sink that hangs can be left behind safely."""
@@ -61,6 +63,8 @@ class Drain:
         self._written(chunk.length)
 
     def _fill_to(self, offset: int) -> None:
-        if offset > self.position:
-            self._sink.zeros(self.position, offset - self.position)
-            self.position = offset
+        while self.position < offset:
+            count = min(offset - self.position, HOLE)
+            self._sink.zeros(self.position, count)
+            self.position += count
+            self._flow.moved()

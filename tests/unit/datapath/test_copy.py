@@ -14,11 +14,12 @@ from lab.wait import until
 from stillframe.datapath.allocation import CLUSTER, map_of
 from stillframe.datapath.control import Control
 from stillframe.datapath.copy import BUFFERS, CHUNK, Copied, copy
+from stillframe.datapath.drain import HOLE
 from stillframe.datapath.layout import Layout, Metadata
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
 from stillframe.errors import CaptureCancelled, DeadlineExceeded, ReadFailed, WriteFailed
-from tests.unit.datapath.fakes import MemorySink, PatternReader, nothing
+from tests.unit.datapath.fakes import BLOCK, MemorySink, PatternReader, nothing
 
 MIB = 1 << 20
 BIG = [(0, 80 * MIB)]
@@ -156,6 +157,18 @@ def test_hashing_a_huge_hole_can_be_cancelled() -> None:
     with pytest.raises(CaptureCancelled):
         copied(PatternReader(1 << 45, []), sink, control)
     assert no_drains()
+
+
+def test_a_long_hole_is_sent_piece_by_piece_so_that_it_is_no_stall() -> None:
+    holes: list[int] = []
+
+    class Stream(MemorySink):
+        def zeros(self, offset: int, length: int) -> None:
+            assert offset == sum(holes)
+            holes.append(length)
+
+    copied(PatternReader(3 * HOLE + BLOCK, []), Stream(), Control(stall=5), digests=())
+    assert holes == [HOLE, HOLE, HOLE, BLOCK]
 
 
 def test_the_bandwidth_is_kept_and_is_no_stall() -> None:
