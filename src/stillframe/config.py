@@ -96,6 +96,7 @@ class Capture:
     trim: bool
     allow_decrypted: bool
     allow_new_instant: bool
+    pause_for_volumes: bool
     hash_holes_limit: int
     non_inheritable_image_properties: tuple[str, ...]
 
@@ -147,6 +148,15 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
+class Cinder:
+    """[cinder]; keystoneauth's own options of where it is are in the same group"""
+
+    enable_snapshot_volume_backed: bool
+    patience: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class Messaging:
     """[messaging]"""
 
@@ -176,6 +186,7 @@ class Settings:
     images: Images
     glance: Glance
     nova: Nova
+    cinder: Cinder
     messaging: Messaging
     notifications: Notifications
     ceph: Ceph
@@ -332,6 +343,12 @@ CAPTURE: list[cfg.Opt] = [
         default=False,
         help="Capture a later instant when the reported one was lost in a restart, instead of failing.",
     ),
+    cfg.BoolOpt(
+        "pause_for_volumes",
+        default=False,
+        help="Pause a guest that cannot be frozen while Cinder takes snapshots of its volumes, at most freeze_timeout."
+        " Else the capture fails if there are several: Cinder takes them one after the other.",
+    ),
     cfg.IntOpt(
         "hash_holes_limit",
         default=64 * GIB,
@@ -379,6 +396,22 @@ GLANCE_OPTIONS: list[cfg.Opt] = [
         min=1,
         help="Seconds that an image may go on saving what nobody sends any more: Glance needs some to notice a cut.",
     ),
+]
+
+CINDER: list[cfg.Opt] = [
+    cfg.BoolOpt(
+        "enable_snapshot_volume_backed",
+        default=False,
+        help="createImage of a server that boots from a volume makes, as Nova does, an image without data that names"
+        " Cinder's snapshots of all its volumes. Default: an image of its root volume's bytes.",
+    ),
+    cfg.FloatOpt(
+        "patience",
+        default=60,
+        min=1,
+        help="Seconds that such a request waits for its server's host to hold the guest still, and then for Cinder.",
+    ),
+    cfg.FloatOpt("timeout", default=30, min=1, help="Seconds for each answer of Cinder."),
 ]
 
 MESSAGING: list[cfg.Opt] = [
@@ -487,6 +520,7 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "images": IMAGES,
     "glance": GLANCE_OPTIONS,
     "nova": NOVA,
+    "cinder": CINDER,
     "messaging": MESSAGING,
     "notifications": NOTIFICATIONS,
     "ceph": CEPH,
@@ -523,6 +557,8 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
     state = Path(conf.state_dir)
     api = _section(Api, conf.api, socket=state / "api.sock")
     _check_api(api)
+    if conf.cinder.enable_snapshot_volume_backed and conf.images.store != GLANCE:
+        raise ValueError("[cinder] enable_snapshot_volume_backed needs [images] store = glance")
     ceph = _section(Ceph, conf.ceph, clusters=())
     if ceph.store_cluster is not None and ceph.store_cluster not in ceph.clusters:
         raise ValueError(f"[ceph] store_cluster is '{ceph.store_cluster}', which is not among its clusters")
@@ -536,6 +572,7 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
         images=_section(Images, conf.images, directory=state / "images"),
         glance=_section(Glance, conf.glance, backends=()),
         nova=_nova(_section(Nova, conf.nova), api),
+        cinder=_section(Cinder, conf.cinder),
         messaging=_section(Messaging, conf.messaging),
         notifications=_section(Notifications, conf.notifications, transport_url=conf.messaging.transport_url),
         ceph=ceph,

@@ -5,9 +5,12 @@ Sizes are bytes, times are aware UTC datetimes, durations are seconds unless a n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def now() -> datetime:
@@ -94,6 +97,7 @@ class Disk:
     read_only: bool = False
     error_policy: str | None = None  # libvirt's: stop, report, ignore, enospace
     encryption: str | None = None  # what encrypts it, in words: "LUKS", "dm-crypt (/dev/mapper/x)"
+    bus: str | None = None  # virtio, scsi, ...
 
     @property
     def top(self) -> Layer:
@@ -124,6 +128,22 @@ class Instance:
     def disk(self, target: str) -> Disk | None:
         """The disk of this target, or None."""
         return next((disk for disk in self.disks if disk.target == target), None)
+
+    @property
+    def volumes(self) -> dict[str, Disk]:
+        """The disks that are Cinder's volumes, by the volumes' ids, the root disk first.
+
+        Nova writes a volume's id as its disk's serial; in a domain that Nova did not make a serial means nothing.
+        """
+        if self.flavor is None:
+            return {}
+        disks = sorted(self.disks, key=lambda disk: disk.target != self.root)
+        return {disk.serial: disk for disk in disks if disk.serial and UUID.fullmatch(disk.serial)}
+
+    @property
+    def root_volume(self) -> str | None:
+        """The volume that the root disk is; None when the instance does not boot from one."""
+        return next((volume for volume, disk in self.volumes.items() if disk.target == self.root), None)
 
 
 # ------------------------------------------------------------------------------------------------------ captures
@@ -230,6 +250,7 @@ class Wishes:
     trim: bool = False  # fstrim in the guest before the freeze
     cold: bool = False  # pause a running guest for the whole copy
     bandwidth: int = 0  # bytes a second; 0: no limit but the host's
+    volumes: bool = False  # an image without data that names snapshots of Cinder's volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +262,8 @@ class ImageRequest:
     target: str | None = None  # None: the root disk
     properties: dict[str, str] = field(default_factory=dict)
     note: str = ""  # to be said on the timeline
+    stores: tuple[str, ...] = ()  # names of Glance's stores that it is to go to; none: as the options say
+    place: RbdPlace | None = None  # where Cinder says that the disk is; for a definition that names no monitors
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from stillframe.images.desk import NobodyAtDesk
 from stillframe.images.glance import Access
 from stillframe.messaging.inprocess import InProcess
 from stillframe.services import apiside, control, hostside, process
+from stillframe.volumes.access import Access as CinderAccess
 
 
 def run(settings: Settings) -> int:
@@ -41,7 +42,7 @@ def _start(settings: Settings, stack: ExitStack) -> None:
     reconciler = Reconciler(db, settings.controller, bells)
     outbox = Outbox(db, control.notifier(settings, stack))
     if desk is not None:
-        control.begin_looking(stack, Reservations(db, desk, bells))
+        control.begin_looking(stack, Reservations(db, desk, CinderAccess(settings).as_service(), bells))
     control.begin_coordination(settings, stack, db, bells)
     control.begin_chores(stack, reconciler, Rotation(db, desk or control.DirectoryShelf(tools.directory)), outbox)
     hostside.begin(settings, stack, agent, tools.store)

@@ -55,6 +55,9 @@ class Controller:
     def commit(self, capture_id: str, attempt: str) -> None:
         raise Superseded(reason=f"{capture_id} was given up", operator=attempt)
 
+    def stand_still(self, capture_id: str, attempt: str) -> bool:
+        return attempt == "of taken snapshots"
+
 
 @dataclass(frozen=True)
 class Both:

@@ -12,10 +12,12 @@ from stillframe.config import Settings
 from stillframe.controller.captures import Captures
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
+from stillframe.controller.volumesets import VolumeSets
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
 from stillframe.model import Fault
 from stillframe.nova.relay import Relay
+from stillframe.volumes.access import Access as CinderAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Check:
 
     name: str
     fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeTools:
+    """What captures of volumes need besides."""
+
+    cinder: CinderAccess
+    sets: VolumeSets
 
 
 Health = Callable[[], Sequence[Check]]
@@ -44,3 +54,4 @@ class Deps:
     glance: Access | None = None
     coordination: Coordination | None = None
     relay: Relay | None = None  # to Nova, where what is not ours is passed on
+    volumes: VolumeTools | None = None  # None: images do not go to Glance

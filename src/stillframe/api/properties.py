@@ -24,6 +24,7 @@ NEVER_INHERITED = (
     "owner_id",
     "base_image_ref",
     "backup_type",
+    *("block_device_mapping", "mappings", "bdm_v2", "root_device_name"),  # of the volumes of another server
 )
 FIELDS = ("min_disk", "min_ram")  # attributes that travel among the properties
 REQUIRE_QUIESCE = "os_require_quiesce"

@@ -19,6 +19,7 @@ from stillframe.api.handlers.servers import Servers
 from stillframe.api.handlers.service import Service
 from stillframe.api.imaging import imaging
 from stillframe.api.policy import Policy
+from stillframe.api.volumes import Volumes
 from stillframe.images.directory import DirectoryStore
 
 Table = Mapping[str, Mapping[str, Handler]]  # URL -> method -> handler
@@ -32,7 +33,8 @@ def compute(deps: Deps, policy: Policy) -> Table:
     servers, flavors, limits = Servers(deps, policy), Flavors(deps, policy), Limits(deps, policy)
     captures, own_actions = CaptureHandlers(deps, policy), InstanceActions(deps, policy)
     actions = AllActions(deps, policy, own_actions, deps.relay) if deps.relay is not None else own_actions
-    capturing = Capturing(deps, policy, imaging(deps, policy))
+    volumes = Volumes(deps.volumes, deps.settings.cinder, deps.captures) if deps.volumes else None
+    capturing = Capturing(deps, policy, imaging(deps, policy, volumes), volumes)
     return {
         "/servers": {"GET": servers.index},
         "/servers/detail": {"GET": servers.detail},

@@ -230,7 +230,7 @@ class Job:
     def _half_sent(self) -> bool:
         """Whether the last bytes of an upload went down with the agent: the same attempt has to send it again."""
         way = self._kept.way
-        if way is None or way.transfer != planner.UPLOAD.name:
+        if way is None or way.transfer not in (planner.UPLOAD.name, planner.RECORD.name):
             return False
         return not all(self._tools.glance.published(result.id) for result in self._kept.results)
 
@@ -395,7 +395,8 @@ class Job:
 
     def _work(self, subject: Subject) -> Work:
         self._control.throttle.rate = subject.bandwidth
-        return Work(subject, self._leases, self._timeline, self._control, self._tools, self._attempt, self._uploads)
+        parts = (self._leases, self._timeline, self._control, self._tools)
+        return Work(subject, *parts, self._attempt, self._uploads, self._controller)
 
     def _enter(self, phase: Phase) -> None:
         with self._lock:

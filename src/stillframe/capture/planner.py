@@ -13,6 +13,7 @@ from stillframe.capture.sources.cold import Cold
 from stillframe.capture.sources.offline import Offline
 from stillframe.capture.sources.reflink import Reflink
 from stillframe.capture.sources.snapshot import Snapshot
+from stillframe.capture.sources.volumes import Volumes
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.transfers import Transfer
@@ -20,6 +21,7 @@ from stillframe.capture.transfers.clone import Clone
 from stillframe.capture.transfers.directory import Directory
 from stillframe.capture.transfers.rbdclone import RbdClone
 from stillframe.capture.transfers.rbdimport import RbdImport
+from stillframe.capture.transfers.record import Record
 from stillframe.capture.transfers.upload import Upload
 from stillframe.errors import NoWay, StillframeError
 from stillframe.images.directory import DirectoryStore
@@ -32,7 +34,9 @@ Pair = tuple[Source, Transfer]
 # on RBD (`import`), that goes before a cheaper way to have them elsewhere.
 SNAPSHOT, REFLINK, BACKUP, OFFLINE, COLD = Snapshot(), Reflink(), Backup(), Offline(), Cold()
 CLONE, DIRECTORY, UPLOAD, RBD_CLONE, RBD_IMPORT = Clone(), Directory(), Upload(), RbdClone(), RbdImport()
+VOLUMES, RECORD = Volumes(), Record()  # the one way to an image without data, and no way to any other
 PAIRS: tuple[Pair, ...] = (
+    (VOLUMES, RECORD),
     (COLD, RBD_IMPORT),
     (COLD, DIRECTORY),
     (COLD, UPLOAD),
@@ -126,6 +130,8 @@ def _considered(subject: Subject, tools: Tools) -> Iterator[Pair]:
     on_rbd = any(layer.rbd for wanted in subject.wanted for layer in wanted.disk.chain)
     elsewhere = (CLONE, DIRECTORY) if isinstance(tools.store, GlanceStore) else (UPLOAD,)
     for source, transfer in PAIRS:
+        if (source is VOLUMES) != subject.volumes:
+            continue
         if source is COLD and not subject.cold:
             continue
         if source is SNAPSHOT and not on_rbd:

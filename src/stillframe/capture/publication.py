@@ -32,7 +32,7 @@ def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     """
     for wanted, result in zip(work.subject.wanted, results, strict=True):
         with failpoints.around("image.publish"):
-            _publish(work, _image(wanted.image, result, hold.instant))
+            _publish(work, image_of(wanted.image, result, hold.instant))
 
 
 def _publish(work: Work, image: Image) -> None:
@@ -56,7 +56,7 @@ def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     """
     for wanted, result in zip(work.subject.wanted, results, strict=True):
         try:
-            work.tools.store.withdraw(_image(wanted.image, result, hold.instant))
+            work.tools.store.withdraw(image_of(wanted.image, result, hold.instant))
         except StillframeError as error:
             LOG.warning("capture %s: image %s could not be withdrawn: %s", work.capture_id, result.id, error)
 
@@ -78,7 +78,8 @@ def min_disk(request: ImageRequest, size: int) -> int:
     return max(int(request.properties.get(MIN_DISK, 0)), -(-size // GIB))
 
 
-def _image(request: ImageRequest, result: ImageResult, instant: Instant) -> Image:
+def image_of(request: ImageRequest, result: ImageResult, instant: Instant) -> Image:
+    """The image as it is to be; `result` has all its properties (see attested)."""
     properties = {name: value for name, value in result.properties.items() if name != MIN_DISK}
     moment = now()
     return Image(

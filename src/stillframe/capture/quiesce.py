@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,9 +49,12 @@ def trim(work: Work) -> None:
         LOG.info("capture %s: no trim: %s", work.capture_id, error)
 
 
-def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
+def at_one_instant(
+    work: Work, act: Callable[[], T], *, otherwise: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> tuple[Instant, T]:
     """Runs `act`, which fixes the state, with the guest's filesystems frozen where that can be had.
 
+    Where it cannot, within `otherwise`, which may keep the guest still in another way, or raise.
     The guest is thawed whatever happens, by the guard if not by us. Raises CannotFreeze or FrozenByOther when the
     capture requires what cannot be had.
     """
@@ -58,8 +62,9 @@ def at_one_instant(work: Work, act: Callable[[], T]) -> tuple[Instant, T]:
         freeze = _freeze(work, step)
         try:
             work.control.check()
-            done = act()
-            captured_at = now()
+            with nullcontext() if freeze else otherwise():
+                done = act()
+                captured_at = now()
         except BaseException:
             if freeze:
                 _thaw_after_failure(work, freeze)

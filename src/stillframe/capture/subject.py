@@ -37,6 +37,7 @@ class Subject:
     cold: bool
     bandwidth: int  # bytes a second; 0: no limit
     request_id: str = ""
+    volumes: bool = False  # not the disks' bytes are wanted, but snapshots that Cinder takes
 
     @property
     def running(self) -> bool:
@@ -73,6 +74,7 @@ def look_at(order: Order, tools: Tools) -> Subject:
         cold=wishes.cold or options.cold,
         bandwidth=min(filter(None, (wishes.bandwidth, options.bandwidth)), default=0),
         request_id=order.request_id,
+        volumes=wishes.volumes,
     )
 
 
@@ -88,11 +90,20 @@ def _wanted(instance: Instance, image: ImageRequest, wishes: Wishes, tools: Tool
     if named is None:
         known = ", ".join(disk.target for disk in instance.disks) or "none"
         raise NoSuchDisk(instance=instance.id, disk=target or "that counts as its root disk", disks=known)
-    disk = _sized(chain.inspected(named), tools)
-    if disk.encryption and not tools.options.allow_decrypted:
+    disk = _sized(chain.inspected(_reached(named, image)), tools)
+    if disk.encryption and not wishes.volumes and not tools.options.allow_decrypted:
         raise DiskEncrypted(disk=disk.target, by=disk.encryption)
     wished = wishes.disk_format or tools.options.snapshot_image_format
     return Wanted(disk, image, wished or image_format(disk), wished=wished is not None)
+
+
+def _reached(disk: Disk, image: ImageRequest) -> Disk:
+    """A definition that names no monitors leaves them to a ceph.conf of QEMU's; Cinder knows them too."""
+    named, known = disk.top.rbd, image.place
+    if named is None or known is None or named.monitors or named.conf:
+        return disk
+    place = replace(known, pool=named.pool, image=named.image)
+    return replace(disk, chain=(replace(disk.top, rbd=place), *disk.chain[1:]))
 
 
 def _sized(disk: Disk, tools: Tools) -> Disk:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Protocol
 
 from stillframe.errors import StillframeError
-from stillframe.images.upload import Upload
+
+
+class Upload(Protocol):
+    """One that can be completed or cut off; images/upload.py has the usual one."""
+
+    def complete(self) -> None:
+        """Sends the last bytes; returns once the store has the image. Raises StillframeError."""
+
+    def abort(self) -> None:
+        """It is not to become an image; may raise OSError."""
 
 
 class Uploads:

@@ -12,6 +12,7 @@ from stillframe.capture.timeline import Timeline
 from stillframe.capture.tools import Tools
 from stillframe.capture.uploads import Uploads
 from stillframe.datapath.control import Control
+from stillframe.messaging.contract import ControllerApi
 
 SOCKET = "nbd.sock"  # in a directory of its own
 
@@ -27,6 +28,7 @@ class Work:
     tools: Tools
     attempt: str  # its token
     uploads: Uploads
+    controller: ControllerApi
 
     @property
     def capture_id(self) -> str:

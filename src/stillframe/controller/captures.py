@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from stillframe.controller import decisions, novalocks, reservations, views
+from stillframe.controller import decisions, novalocks, reservations, views, volumesets
 from stillframe.controller.database import Database
 from stillframe.controller.paging import page
 from stillframe.controller.schema import AnyRow, captures, instances
@@ -88,6 +88,10 @@ class Captures:
     def fail(self, capture_id: str, why: Fault) -> None:
         """Ends a capture that no agent may begin yet."""
         self._db.write(_fail, capture_id, why)
+
+    def stop(self, capture_id: str, why: Fault) -> None:
+        """Ends one that an agent may have begun, for this cause; nothing where it has ended or was stopped before."""
+        self._agents.wake(self._db.write(_stop, capture_id, why).host)
 
     def cancel(self, capture_id: str, project: str | None) -> Capture:
         """Ends a capture that no agent has begun, has any other stopped; asking again changes nothing.
@@ -171,9 +175,15 @@ def _fail(connection: Connection, capture_id: str, why: Fault) -> None:
     """Unless the answer is missing or was no answer of Glance's own, nobody makes a record of it any more."""
     if why.code not in (GlanceUnreachable.code, GlanceFailed.code):
         reservations.made(connection, capture_id)
+    volumesets.close(connection, capture_id)
     row = _row(connection, capture_id, None)
     if not CaptureStatus(row.status).final:
         decisions.fail(connection, row, why, now())
+
+
+def _stop(connection: Connection, capture_id: str, why: Fault) -> AnyRow:
+    decisions.cancel(connection, capture_id, why, now())
+    return _row(connection, capture_id, None)
 
 
 def _cancel(connection: Connection, capture_id: str, project: str | None) -> tuple[bool, AnyRow]:
@@ -246,6 +256,8 @@ def _record(connection: Connection, request: CaptureRequest, instance: AnyRow) -
         reservations.begin(connection, request.images[0].id, [image.id for image in request.images])
     if request.lock:
         novalocks.begin(connection, request.images[0].id, instance.id)
+    if request.wishes.volumes:
+        volumesets.begin(connection, request.images[0].id)
     return connection.execute(new).one()
 
 

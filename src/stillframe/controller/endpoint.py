@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select, update
 
 from stillframe import config, failpoints
-from stillframe.controller import admission, decisions, inventory, novalocks, reservations, views
+from stillframe.controller import admission, decisions, inventory, novalocks, reservations, views, volumesets
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, hosts
@@ -44,6 +44,14 @@ class ControllerEndpoint:
         granted, reason = self._db.write(_commit, capture_id, attempt)
         if not granted:
             raise Superseded(reason=reason)
+
+    @failpoints.around("call.stand_still")
+    def stand_still(self, capture_id: str, attempt: str) -> bool:
+        """See ControllerApi."""
+        taken, over = self._db.write(volumesets.stand_still, capture_id, attempt)
+        if over:
+            raise Superseded(reason=over)
+        return taken
 
 
 def _heartbeat(connection: Connection, report: HostReport, options: config.Controller) -> Orders:

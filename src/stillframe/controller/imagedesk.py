@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from stillframe.controller import decisions
+from stillframe.controller import decisions, volumesets
 from stillframe.controller.database import Database
 from stillframe.controller.locations import Locations
 from stillframe.controller.schema import AnyRow
@@ -36,14 +36,14 @@ class ImageDesk:
 
     def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
         """See ImagesApi."""
-        self._db.read(_expect_attempt, capture_id, attempt)
+        stores, named = self._db.read(_wanted, capture_id, attempt, image.id)
         shown = self._shown(image.id)
         if shown["status"] == "queued":
-            wanted = _described(image)
+            wanted = _described(image) | named
             missing = {name: value for name, value in wanted.items() if shown.get(name) != value}
             if missing:
                 self._glance.update(image.id, missing)
-        return Ticket(shown["status"], self._expected_algorithm(), self._locations.preferred(self._stores))
+        return Ticket(shown["status"], self._expected_algorithm(), self._locations.preferred(stores or self._stores))
 
     def expect_location(self, fsid: str, pool: str) -> None:
         """See ImagesApi."""
@@ -123,12 +123,19 @@ def _described(image: Image) -> dict[str, Any]:
     return {**attested, **fields}
 
 
-def _expect_attempt(connection: Connection, capture_id: str, attempt: str) -> None:
-    """Also of one that may publish already: its agent may have died before it had sent all."""
+def _wanted(
+    connection: Connection, capture_id: str, attempt: str, image_id: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The stores that were named for the image, and what it says of Cinder's snapshots. Raises Superseded.
+
+    Also of an attempt that may publish already: its agent may have died before it had sent all.
+    """
     row = decisions.row_of(connection, capture_id)
     wanted = (CaptureStatus.RUNNING, CaptureStatus.PUBLISHING)
     if row is None or row.token != attempt or row.status not in wanted or row.cancel is not None:
         raise Superseded(reason="another one was begun, or the capture is to stop")
+    stores = next((image.stores for image in row.images if image.id == image_id), ())
+    return stores, volumesets.named(connection, capture_id)
 
 
 def _expect_publishing(connection: Connection, image_id: str) -> None:

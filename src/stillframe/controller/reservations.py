@@ -1,19 +1,22 @@
-"""Records of images outside, as leases: written before the record is made, removed once it is the user's or gone."""
+"""What is made outside for captures, as leases: written before it is made, removed once it is the user's or gone.
+
+Records of images, and the snapshots that Cinder took for them.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Select, delete, insert, not_, select, update
 
-from stillframe.controller import decisions
+from stillframe.controller import decisions, volumesets
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
-from stillframe.controller.schema import AnyRow, captures, reservations
+from stillframe.controller.schema import AnyRow, captures, reservations, volume_sets
 from stillframe.controller.watch import Watch
 from stillframe.errors import ImageDeleted, ImageNotReserved, PublicationUnknown, StillframeError
 from stillframe.messaging.contract import AgentApi
@@ -22,6 +25,8 @@ from stillframe.model import CaptureStatus
 LOG = logging.getLogger(__name__)
 MAKING_SECONDS = 90.0  # that making the records of a capture may take: after that, who was to make them is dead
 DOUBT_SECONDS = 180.0  # in which a record may still come about whose making was not answered
+
+BUSY = ("creating", "deleting")  # snapshots that are to be looked at again
 
 _UNDECIDED = (CaptureStatus.PENDING, CaptureStatus.RUNNING)
 
@@ -39,6 +44,16 @@ class Shelf(Protocol):
         """One that is gone is fine."""
 
 
+class Snapshots(Protocol):
+    """Cinder, as whoever may see and delete everybody's snapshots."""
+
+    def snapshots_for(self, image_id: str) -> Sequence[Mapping[str, Any]]:
+        """Those that were made for this image."""
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Asks for it; one that is gone is fine."""
+
+
 def begin(connection: Connection, capture_id: str, image_ids: Iterable[str]) -> None:
     """The records of these images are about to be made."""
     rows = [{"image_id": image_id, "capture_id": capture_id, "made": False} for image_id in image_ids]
@@ -54,10 +69,16 @@ class Reservations:
     """Runs every few seconds from one thread; several controllers may do so at once."""
 
     def __init__(
-        self, db: Database, shelf: Shelf, agents: AgentApi, clock: Callable[[], float] = time.monotonic
+        self,
+        db: Database,
+        shelf: Shelf,
+        snapshots: Snapshots,
+        agents: AgentApi,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._shelf = shelf
+        self._snapshots = snapshots
         self._agents = agents
         self._unmade = Watch(clock)
         self._ended = Watch(clock)
@@ -92,13 +113,22 @@ class Reservations:
         since = self._ended.unchanged((row.image_id, row.status) for row in rows)
         for row in rows:
             try:
-                if not self._is_the_users(row):
-                    self._shelf.delete(row.image_id)
+                left = not self._is_the_users(row) and self._removed(row)
             except StillframeError as error:
-                LOG.warning("image %s could not be deleted yet: %s", row.image_id, error)
+                LOG.warning("what was made for image %s could not be removed yet: %s", row.image_id, error)
                 continue
-            if row.made or since[row.image_id] >= DOUBT_SECONDS:
-                self._db.write(Connection.execute, delete(reservations).where(reservations.c.image_id == row.image_id))
+            settled = row.made and row.closed is not False
+            if not left and (settled or since[row.image_id] >= DOUBT_SECONDS):
+                self._db.write(_forget, row)
+
+    def _removed(self, row: AnyRow) -> bool:
+        """Has all that was made for the image removed; whether something is left, which takes its time."""
+        self._shelf.delete(row.image_id)
+        found = () if row.closed is None else self._snapshots.snapshots_for(row.image_id)
+        for snapshot in found:
+            if snapshot["status"] not in BUSY:
+                self._snapshots.delete_snapshot(snapshot["id"])
+        return bool(found)
 
     def _is_the_users(self, row: AnyRow) -> bool:
         """An image whose publication nobody could tell of is whole when its data is there: the store has counted it."""
@@ -110,8 +140,15 @@ class Reservations:
 
 def _all(connection: Connection) -> Sequence[AnyRow]:
     """Every reservation with its capture, which is not forgotten before."""
-    query = select(reservations, captures.c.status, captures.c.host, captures.c.fault)
-    return connection.execute(query.join(captures, captures.c.id == reservations.c.capture_id)).all()
+    c, owner = captures.c, reservations.c.capture_id
+    query = select(reservations, c.status, c.host, c.fault, volume_sets.c.closed)
+    query = query.join(captures, c.id == owner).outerjoin(volume_sets, volume_sets.c.capture_id == owner)
+    return connection.execute(query).all()
+
+
+def _forget(connection: Connection, row: AnyRow) -> None:
+    connection.execute(delete(reservations).where(reservations.c.image_id == row.image_id))
+    volumesets.forget(connection, row.capture_id)
 
 
 def unmade() -> Select[str]:

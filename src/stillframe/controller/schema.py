@@ -87,6 +87,15 @@ class NovaLockColumns(TypedColumns):
     made: Named[bool]  # False: whoever accepted the capture is about to lock it, and no agent may begin
 
 
+class VolumeSetColumns(TypedColumns):
+    """One row a capture that is snapshots of Cinder's volumes: see volumesets.py."""
+
+    capture_id: Named[str] = Column(UUID, primary_key=True)
+    attempt: Named[str | None] = Column(WORD)  # whose guest stands still; None: none does yet
+    properties: Named[dict[str, str] | None] = Column(Document(dict[str, str]))  # of the image, once they are taken
+    closed: Named[bool]  # False: Cinder may still be asked for more of them
+
+
 class CaptureColumns(TypedColumns):
     """One row a capture. It outlives its instance, so nothing refers to that row."""
 
@@ -150,6 +159,7 @@ notices = Table("notices", metadata, NoticeColumns, **MARIADB)
 sightings = Table("sightings", metadata, SightingColumns, Index(None, "host"), **MARIADB)
 reservations = Table("reservations", metadata, ReservationColumns, Index(None, "capture_id"), **MARIADB)
 novalocks = Table("novalocks", metadata, NovaLockColumns, **MARIADB)
+volume_sets = Table("volume_sets", metadata, VolumeSetColumns, **MARIADB)
 captures = Table(
     "captures",
     metadata,

@@ -107,7 +107,13 @@ def _disk(element: ET.Element) -> Disk:
         read_only=element.find("readonly") is not None,
         error_policy=driver.get("error_policy") if driver is not None else None,
         encryption=_encryption(element),
+        bus=_bus(element),
     )
+
+
+def _bus(element: ET.Element) -> str | None:
+    target = element.find("target")
+    return target.get("bus") if target is not None else None
 
 
 def _chain(element: ET.Element) -> Iterator[Layer]:
@@ -182,9 +188,7 @@ def _root(elements: list[ET.Element]) -> str | None:
     if orders:
         return min(orders)[1]
     for element in elements:
-        target = element.find("target")
-        bus = target.get("bus", "virtio") if target is not None else ""
-        if bus in _ROOT_BUSES and element.find("readonly") is None:
+        if (_bus(element) or "virtio") in _ROOT_BUSES and element.find("readonly") is None:
             return _target(element)
     return None
 

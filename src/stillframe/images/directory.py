@@ -32,7 +32,7 @@ from stillframe.errors import (
 )
 from stillframe.images import record
 from stillframe.images.locations import Backing, NoBacking
-from stillframe.model import Image
+from stillframe.model import UUID, Image
 
 LOG = logging.getLogger(__name__)
 LOCK_NAME = ".lock"
@@ -330,7 +330,7 @@ class DirectoryStore:
             raise self._unusable(error) from error
         for entry in entries:
             image_id, _, ending = entry.name.partition(".")
-            if record.UUID.fullmatch(image_id):
+            if UUID.fullmatch(image_id):
                 yield image_id, ending, entry
 
     # ------------------------------------------------------------------------------------------------ small things

@@ -15,9 +15,8 @@ from cattrs import BaseValidationError
 
 from stillframe import records
 from stillframe.errors import ImageNotFound
-from stillframe.model import Image
+from stillframe.model import UUID, Image
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMAT = re.compile(r"[a-z0-9]{1,16}")
 RESERVED = frozenset({"json", "part", "gone"})  # endings that have a meaning of their own
 

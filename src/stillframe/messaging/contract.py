@@ -96,6 +96,13 @@ class ControllerApi(Protocol):
         Raises Superseded when cancel, deletion, failure or another attempt came first.
         """
 
+    def stand_still(self, capture_id: str, attempt: str) -> bool:
+        """Says that the guest stands still, so that Cinder may take the snapshots of its volumes.
+
+        Asked again and again until they are there. Raises Superseded when the capture is to stop, InstantLost
+        when what was taken is not of this attempt.
+        """
+
 
 class AgentApi(Protocol):
     """What a controller may ask of an agent."""

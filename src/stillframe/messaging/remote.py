@@ -37,6 +37,10 @@ class RemoteController:
         """See ControllerApi."""
         self._call("commit", "1.0", capture_id=capture_id, attempt=attempt)
 
+    def stand_still(self, capture_id: str, attempt: str) -> bool:
+        """See ControllerApi."""
+        return bool(self._call("stand_still", "1.3", capture_id=capture_id, attempt=attempt))
+
     def open_upload(self, capture_id: str, attempt: str, image: Image) -> Ticket:
         """See stillframe.images.desk.ImagesApi."""
         asked = self._call("open_upload", "1.1", capture_id=capture_id, attempt=attempt, image=records.dump(image))
@@ -92,6 +96,9 @@ class _Endpoint:
 
     def commit(self, _context: object, capture_id: str, attempt: str) -> wire.Answer:
         return wire.answered(lambda: self._controller.commit(capture_id, attempt))
+
+    def stand_still(self, _context: object, capture_id: str, attempt: str) -> wire.Answer:
+        return wire.answered(lambda: self._controller.stand_still(capture_id, attempt))
 
     def open_upload(self, _context: object, capture_id: str, attempt: str, image: dict[str, Any]) -> wire.Answer:
         return wire.answered(

@@ -14,7 +14,7 @@ LOG = logging.getLogger(__name__)
 
 # Of the server. Raised in its minor part when a call or an argument is added: each call names the version that it came
 # with, and a server answers every older minor. Keys of records come and go without it (see records.py).
-VERSION = "1.2"
+VERSION = "1.3"
 
 Answer = dict[str, Any]
 

@@ -7,12 +7,13 @@ from wsgiref.types import WSGIApplication
 
 from stillframe.api.app import application
 from stillframe.api.coordination import Coordination
-from stillframe.api.deps import Check, Deps, Health
+from stillframe.api.deps import Check, Deps, Health, VolumeTools
 from stillframe.config import Settings
 from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
+from stillframe.controller.volumesets import VolumeSets
 from stillframe.errors import StillframeError, fault_of
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
@@ -20,6 +21,7 @@ from stillframe.messaging.contract import AgentApi
 from stillframe.nova.access import Access as NovaAccess
 from stillframe.nova.relay import Relay
 from stillframe.nova.servers import NovaServers
+from stillframe.volumes.access import Access as CinderAccess
 
 
 def application_over(
@@ -45,6 +47,7 @@ def application_over(
         health,
         strays,
         glance=glance,
+        volumes=VolumeTools(CinderAccess(settings), VolumeSets(db)) if glance else None,
         coordination=_coordination(settings),
         relay=_relay(settings),
     )

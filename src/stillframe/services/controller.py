@@ -17,6 +17,7 @@ from stillframe.messaging import remote
 from stillframe.messaging.bells import Bells
 from stillframe.messaging.bus import Bus
 from stillframe.services import control, process
+from stillframe.volumes.access import Access as CinderAccess
 
 
 def start(settings: Settings, stack: ExitStack) -> None:
@@ -40,6 +41,6 @@ def start(settings: Settings, stack: ExitStack) -> None:
     outbox = Outbox(db, control.notifier(settings, stack))
     process.every(stack, control.RECONCILE, "hearing", hearing.check)
     if desk is not None:
-        control.begin_looking(stack, Reservations(db, desk, bells))
+        control.begin_looking(stack, Reservations(db, desk, CinderAccess(settings).as_service(), bells))
     control.begin_coordination(settings, stack, db, bells)
     control.begin_chores(stack, reconciler, Rotation(db, shelf), outbox)

@@ -57,6 +57,9 @@ class Wanting:
     def begin(self, capture_id: str, host: str, agent_run: str) -> str:
         raise Superseded(reason="nothing may begin without a journal")
 
+    def stand_still(self, capture_id: str, attempt: str) -> bool:
+        raise AssertionError
+
     def commit(self, capture_id: str, attempt: str) -> None:
         raise Superseded(reason="nothing may be committed without a journal")
 

@@ -10,14 +10,15 @@ import pytest
 
 from stillframe import config
 from stillframe.capture import planner
+from stillframe.capture import subject as subjects
 from stillframe.capture.subject import Subject
 from stillframe.errors import CephUnreachable, GlanceUnreachable, NoStoreInGlance, StillframeError
 from stillframe.images.desk import NobodyAtDesk
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Glance
 from stillframe.images.glancestore import GlanceStore
-from stillframe.model import Disk, DiskKind, Layer
-from tests.unit.capture.ceph_scene import EAST, Scene, on_rbd, subject
+from stillframe.model import Disk, DiskKind, ImageRequest, Layer, RbdPlace
+from tests.unit.capture.ceph_scene import EAST, IMAGE, Scene, on_rbd, subject
 
 
 @pytest.fixture
@@ -133,3 +134,37 @@ def test_glance_deletes_images_by_itself_so_none_stays_tied_to_its_disk() -> Non
     scene = Scene(replace(Scene().options, flatten="never"))
     assert ways(scene, glance(), subject(on_rbd()))[0] == "snapshot+upload"
     assert "flatten is never" in refusals(scene, glance(), subject(on_rbd()))
+
+
+# ---------------------------------------------------------------------------------------------- volumes of Cinder's
+
+
+def test_an_image_of_snapshots_of_volumes_has_one_way_and_no_other_has_it(store: DirectoryStore) -> None:
+    wanted = subject(on_rbd())
+    assert ways(Scene(), store, replace(wanted, volumes=True)) == ["volumes+record"]
+    assert "volumes+record" not in ways(Scene(), store, wanted)
+
+
+VOLUME = "2f6c9f0e-1d2c-4f3a-8e1b-7a9b0c1d2e3f"
+CINDERS = RbdPlace("volumes", "volume-1", ("10.0.0.9:6789",), "cinder", "s")
+
+
+def test_a_definition_without_monitors_has_cinders() -> None:
+    nowhere = RbdPlace("volumes", f"volume-{VOLUME}")
+    disk = on_rbd(chain=(replace(on_rbd().top, rbd=nowhere),))
+    reached = subjects._reached(disk, ImageRequest(IMAGE, "image", place=CINDERS)).top.rbd
+    assert reached == replace(CINDERS, image=nowhere.image)
+
+
+@pytest.mark.parametrize("known", [None, CINDERS])
+def test_a_definition_with_monitors_or_a_ceph_conf_stays_as_it_is(known: RbdPlace | None) -> None:
+    for disk in (on_rbd(), on_rbd(chain=(replace(on_rbd().top, rbd=RbdPlace("p", "i", conf="/c")),))):
+        assert subjects._reached(disk, ImageRequest(IMAGE, "image", place=known)) == disk
+
+
+def test_serials_are_volumes_in_novas_domains_only() -> None:
+    disks = (on_rbd(target="vdb", serial=VOLUME), on_rbd(serial="disk-1"), on_rbd(target="vdc", serial=VOLUME[::-1]))
+    instance = replace(subject(on_rbd()).instance, disks=disks, root="vda", flavor="m1.tiny")
+    assert (list(instance.volumes), instance.root_volume) == ([VOLUME], None)
+    assert replace(instance, root="vdb").root_volume == VOLUME
+    assert replace(instance, root="vdb", flavor=None).volumes == {}

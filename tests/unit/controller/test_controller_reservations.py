@@ -12,8 +12,9 @@ from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.reservations import DOUBT_SECONDS, MAKING_SECONDS, Reservations
 from stillframe.controller.schema import reservations
 from stillframe.controller.servers import Servers
-from stillframe.errors import GlanceUnreachable, ImageForbidden, PublicationUnknown, StillframeError
-from stillframe.model import CaptureStatus, ImageRequest, Instance, Phase, now
+from stillframe.controller.volumesets import VolumeSets
+from stillframe.errors import CinderUnreachable, GlanceUnreachable, ImageForbidden, PublicationUnknown, StillframeError
+from stillframe.model import CaptureStatus, ImageRequest, Instance, Phase, Wishes, now
 from tests.unit.controller.scene import Bells, ended, instance, inventory, new_id, report, request, told
 from tests.unit.controller.test_controller_reconcile import Clock
 
@@ -39,6 +40,30 @@ class Shelf:
         self.images.pop(image_id, None)
 
 
+@dataclass
+class Cinder:
+    """Cinder, as it is in the memory of this test; deleting takes until the next look."""
+
+    snapshots: dict[str, str] = field(default_factory=dict)  # id -> status
+    refusal: StillframeError | None = None
+
+    def snapshots_for(self, image_id: str) -> list[dict[str, str]]:
+        if self.refusal is not None:
+            raise self.refusal
+        found = [{"id": snapshot, "status": status} for snapshot, status in self.snapshots.items()]
+        self.snapshots = {each: status for each, status in self.snapshots.items() if status != "deleting"}
+        return found
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        assert self.snapshots[snapshot_id] not in ("creating", "deleting")
+        self.snapshots[snapshot_id] = "deleting"
+
+
+@pytest.fixture
+def cinder() -> Cinder:
+    return Cinder()
+
+
 @pytest.fixture
 def shelf() -> Shelf:
     return Shelf()
@@ -50,8 +75,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def keeper(db: Database, shelf: Shelf, bells: Bells, clock: Clock) -> Reservations:
-    return Reservations(db, shelf, bells, clock)
+def keeper(db: Database, shelf: Shelf, cinder: Cinder, bells: Bells, clock: Clock) -> Reservations:
+    return Reservations(db, shelf, cinder, bells, clock)
 
 
 @pytest.fixture
@@ -232,3 +257,101 @@ def test_all_images_of_a_capture_are_reserved_and_taken_back(
     keeper.run_once(now())
     assert shelf.images == {}
     assert captures.get(capture_id, None).phase is Phase.ENDED
+
+
+# ------------------------------------------------------------------------------------------------ Cinder's snapshots
+
+
+def by_volumes(captures: Captures, endpoint: ControllerEndpoint, of: Instance, shelf: Shelf) -> tuple[str, str]:
+    """A capture that is snapshots of volumes, begun; its attempt."""
+    wanted = request(of, reserve=True, wishes=Wishes(volumes=True))
+    capture_id = captures.accept(wanted).id
+    shelf.images[capture_id] = False
+    captures.reserved(capture_id)
+    return capture_id, endpoint.begin(capture_id, "one", "run-1")
+
+
+def test_snapshots_of_a_failed_capture_are_removed_until_none_is_left(
+    captures: Captures,
+    endpoint: ControllerEndpoint,
+    web: Instance,
+    shelf: Shelf,
+    cinder: Cinder,
+    keeper: Reservations,
+    db: Database,
+) -> None:
+    capture_id, token = by_volumes(captures, endpoint, web, shelf)
+    VolumeSets(db).close(capture_id)
+    cinder.snapshots = {"s1": "available", "s2": "creating"}
+    told(endpoint, ended(capture_id, token, GlanceUnreachable(reason="x").fault))
+    keeper.run_once(now())
+    assert (shelf.images, cinder.snapshots) == ({}, {"s1": "deleting", "s2": "creating"})
+    cinder.snapshots["s2"] = "available"
+    keeper.run_once(now())
+    assert cinder.snapshots == {"s2": "deleting"}
+    assert held(db) == {capture_id}
+    keeper.run_once(now())
+    keeper.run_once(now())
+    assert (cinder.snapshots, held(db)) == ({}, set())
+
+
+def test_a_cinder_that_is_away_is_asked_again_and_the_record_goes_all_the_same(
+    captures: Captures,
+    endpoint: ControllerEndpoint,
+    web: Instance,
+    shelf: Shelf,
+    cinder: Cinder,
+    keeper: Reservations,
+    db: Database,
+) -> None:
+    capture_id, token = by_volumes(captures, endpoint, web, shelf)
+    VolumeSets(db).close(capture_id)
+    cinder.snapshots, cinder.refusal = {"s1": "available"}, CinderUnreachable(reason="away")
+    told(endpoint, ended(capture_id, token, GlanceUnreachable(reason="x").fault))
+    keeper.run_once(now())
+    assert (shelf.images, held(db)) == ({}, {capture_id})
+    cinder.refusal = None
+    for _ in range(3):
+        keeper.run_once(now())
+    assert (cinder.snapshots, held(db)) == ({}, set())
+
+
+def test_snapshots_that_may_still_come_about_are_looked_for_again(
+    captures: Captures,
+    endpoint: ControllerEndpoint,
+    web: Instance,
+    shelf: Shelf,
+    cinder: Cinder,
+    keeper: Reservations,
+    clock: Clock,
+    db: Database,
+) -> None:
+    """Whoever asked for them died, or had no answer: nobody has said that nothing more comes."""
+    capture_id, token = by_volumes(captures, endpoint, web, shelf)
+    told(endpoint, ended(capture_id, token, GlanceUnreachable(reason="x").fault))
+    keeper.run_once(now())
+    cinder.snapshots = {"late": "available"}
+    clock.seconds = DOUBT_SECONDS
+    keeper.run_once(now())
+    assert held(db) == {capture_id}
+    keeper.run_once(now())
+    keeper.run_once(now())
+    assert (cinder.snapshots, held(db)) == ({}, set())
+
+
+def test_the_snapshots_of_a_good_capture_are_its_users(
+    captures: Captures,
+    endpoint: ControllerEndpoint,
+    web: Instance,
+    shelf: Shelf,
+    cinder: Cinder,
+    keeper: Reservations,
+    db: Database,
+) -> None:
+    capture_id, token = by_volumes(captures, endpoint, web, shelf)
+    cinder.snapshots = {"s1": "available"}
+    VolumeSets(db).close(capture_id)
+    endpoint.commit(capture_id, token)
+    told(endpoint, ended(capture_id, token))
+    keeper.run_once(now())
+    assert (cinder.snapshots, held(db)) == ({"s1": "available"}, set())

@@ -91,6 +91,7 @@ def test_a_domain_of_nova_is_read_with_its_owner_image_and_disks() -> None:
     secret = "457eb676-33da-42ec-9a8c-9293d545c337"
     place = RbdPlace("volumes", "volume-1", ("10.0.0.1:6789",), user="cinder", secret=secret)
     assert vdb.chain == (Layer("rbd:volumes/volume-1", "raw", DiskKind.NETWORK, place),)
+    assert (vda.bus, vdb.bus) == ("virtio", "virtio")
     assert vdb.serial == "2f6c9f0e-1d2c-4f3a-8e1b-7a9b0c1d2e3f"
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stillframe.api import properties
 from stillframe.api.call import LEGACY, Answer, Call
 from stillframe.api.deps import Deps
-from stillframe.api.imaging import Imaging
+from stillframe.api.imaging import Base, Imaging
 from stillframe.api.policy import Policy
 from stillframe.api.schemas import CREATE_BACKUP, CREATE_CAPTURE, CREATE_IMAGE, Body
 from stillframe.api.views import captures as views
+from stillframe.api.volumes import Volumes
 from stillframe.controller.captures import CaptureRequest, expect_free
 from stillframe.errors import BadRequest, NoSuchDisk, fault_of
 from stillframe.model import Capture, Disk, ImageRequest, Instance, Wishes
@@ -38,16 +39,18 @@ class Wanted:
     kind: str = "snapshot"
     backup_type: str | None = None
     rotation: int | None = None
+    by_volumes: bool = False  # snapshots of Cinder's will do, where the options want them
 
 
 class Capturing:
     """POST /servers/{server_id}/action and POST /captures"""
 
-    def __init__(self, deps: Deps, policy: Policy, imaging: Imaging) -> None:
+    def __init__(self, deps: Deps, policy: Policy, imaging: Imaging, volumes: Volumes | None) -> None:
         self._servers = deps.servers
         self._captures = deps.captures
         self._imaging = imaging
         self._coordination = deps.coordination
+        self._volumes = volumes
         self._policy = policy
         self._not_inherited = deps.settings.capture.non_inheritable_image_properties
         self._most_metadata = deps.settings.api.metadata_items
@@ -79,7 +82,8 @@ class Capturing:
         asked = body["createImage"]
         metadata = asked.get("metadata", {})
         self._check_quota(call, metadata)
-        return self._answer(call, self._accepted(call, Wanted("createImage", server_id, asked["name"], metadata)))
+        wanted = Wanted("createImage", server_id, asked["name"], metadata, by_volumes=True)
+        return self._answer(call, self._accepted(call, wanted))
 
     def _create_backup(self, call: Call, server_id: str, body: Any) -> Answer:
         self._policy.require(call.caller, "os_compute_api:os-create-backup")
@@ -110,9 +114,11 @@ class Capturing:
         expect_free(server, wanted.action)  # so that the image store hears nothing of what is refused
         instance = server.instance
         lock, unlocked = self._expect_free_in_nova(instance, wanted.action)
-        base, bare = self._imaging.base(call, instance)
-        note = "; ".join(part for part in (unlocked, bare) if part)
-        images = _images(call, wanted, instance, properties.inherited(base, self._not_inherited), note)
+        volumes = self._volumes_of(call, wanted, instance)
+        base = self._imaging.base(call, instance)
+        note = "; ".join(part for part in (unlocked, base.note) if part)
+        base = replace(base, properties=properties.inherited(base.properties, self._not_inherited), note=note)
+        images = _images(call, wanted, instance, base)
         quiesce = wanted.wishes.require_quiesce or properties.requires_quiesce(images[0].properties)
         wishes = Wishes(
             disk_format=wanted.wishes.disk_format,
@@ -120,6 +126,7 @@ class Capturing:
             trim=wanted.wishes.trim,
             cold=wanted.wishes.cold,
             bandwidth=wanted.wishes.bandwidth,
+            volumes=bool(volumes),
         )
         capture = self._captures.accept(
             CaptureRequest(
@@ -138,7 +145,20 @@ class Capturing:
                 lock=lock,
             )
         )
-        return self._reserved(call, capture, lock=lock) if lock or self._imaging.reserves else capture
+        if lock or self._imaging.reserves:
+            capture = self._reserved(call, capture, lock=lock)
+        if volumes and self._volumes:
+            self._volumes.take(call, capture, instance, volumes)
+        return capture
+
+    def _volumes_of(self, call: Call, wanted: Wanted, instance: Instance) -> Mapping[str, Any]:
+        """The volumes that snapshots are to be taken of; none where the image is to have data, as everywhere else."""
+        if wanted.kind == "backup" and instance.root_volume:
+            raise BadRequest(reason="Backup is not supported for volume-backed instances.")
+        if not wanted.by_volumes or self._volumes is None or not self._volumes.wanted(instance):
+            return {}
+        self._policy.require(call.caller, "os_compute_api:servers:create_image:allow_volume_backed")
+        return self._volumes.all(call, instance)
 
     def _expect_free_in_nova(self, instance: Instance, action: str) -> tuple[bool, str]:
         """See Coordination."""
@@ -181,13 +201,12 @@ def _wanted(asked: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _images(
-    call: Call, wanted: Wanted, instance: Instance, base: Mapping[str, str], note: str
-) -> tuple[ImageRequest, ...]:
+def _images(call: Call, wanted: Wanted, instance: Instance, base: Base) -> tuple[ImageRequest, ...]:
     """One image a disk, the root disk's first; further ones carry their target in their name."""
     owner = call.caller.project_id if instance.project_id is not None else None
     images: list[ImageRequest] = []
     for target, disk in _disks(wanted.disks, instance):
+        of_root = target in (None, instance.root)
         held = properties.of_image(
             instance,
             disk,
@@ -195,11 +214,11 @@ def _images(
             owner=owner,
             kind=wanted.kind,
             metadata=wanted.metadata,
-            base=base if target in (None, instance.root) else {},
+            base=base.properties if of_root else {},
         )
         name = wanted.name if not images else f"{wanted.name[: 254 - len(target or '')]}-{target}"
-        told = note if not images else ""
-        images.append(ImageRequest(id=str(uuid.uuid4()), name=name, target=target, properties=held, note=told))
+        made = ImageRequest(id=str(uuid.uuid4()), name=name, target=target, properties=held, stores=base.stores)
+        images.append(replace(made, note=base.note, place=base.place) if of_root else made)
     return tuple(images)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from stillframe.api.call import Call
 from stillframe.api.views import flavors
@@ -139,13 +138,9 @@ def _image(call: Call, instance: Instance) -> dict[str, Any] | str:
 
 
 def _volumes(call: Call, instance: Instance) -> list[dict[str, Any]]:
-    """Nova writes a volume's id as its disk's serial; in a domain that Nova did not make a serial means nothing."""
-    if instance.flavor is None:
-        return []
-    ids = [disk.serial for disk in instance.disks if disk.serial and _is_uuid(disk.serial)]
     if call.version < (2, 3):
-        return [{"id": volume} for volume in ids]
-    return [{"id": volume, "delete_on_termination": False} for volume in ids]
+        return [{"id": volume} for volume in instance.volumes]
+    return [{"id": volume, "delete_on_termination": False} for volume in instance.volumes]
 
 
 def _disk(instance: Instance, disk: Disk) -> dict[str, Any]:
@@ -158,13 +153,6 @@ def _disk(instance: Instance, disk: Disk) -> dict[str, Any]:
         "size": disk.size or None,
         "read_only": disk.read_only,
     }
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
 
 
 def _hostname(instance: Instance) -> str:

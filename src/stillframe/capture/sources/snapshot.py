@@ -51,7 +51,7 @@ class Snapshot:
         with ExitStack() as stack:
             disks = [_prepared(work, wanted, stack) for wanted in work.subject.wanted]
             instant, stopped_ms = quiesce.at_one_instant(work, lambda: _taken(work, disks))
-        instant = replace(_proven(work, instant), stopped_ms=stopped_ms)
+        instant = replace(proven(work, instant), stopped_ms=stopped_ms)
         held = tuple(HeldDisk(disk.wanted, snapshot=disk.lease.place, fsid=disk.lease.fsid) for disk in disks)
         return Hold(self.name, instant, held, work.subject.instance.run)
 
@@ -152,7 +152,7 @@ def _take(work: Work, disk: _Prepared) -> None:
             raise
 
 
-def _proven(work: Work, instant: Instant) -> Instant:
+def proven(work: Work, instant: Instant) -> Instant:
     """A disk of a domain that was off, and still is, holds filesystems that were unmounted."""
     instance = work.subject.instance
     if instance.vm_state is not VmState.STOPPED:

@@ -40,8 +40,8 @@ class RbdClone:
         """Clones each snapshot, and flattens the clones at once where that is wanted."""
         with rbdimage.closing_the_way(work, self.name):
             results = tuple(_cloned(work, held) for held in hold.disks)
-        if work.tools.ceph.options.flatten == NEVER:
-            for held in hold.disks:
+        for held in hold.disks:
+            if _when(work, held.wanted) == NEVER:
                 _tie(work, held)
         return results
 
@@ -83,7 +83,7 @@ def _cloned(work: Work, held: HeldDisk) -> ImageResult:
             target, seconds = image.found.image, tools.options.step_deadline
             images.clone(
                 *(source.cluster, source.image, source.snap, target, image.owner),
-                flat_later=tools.ceph.options.flatten == BACKGROUND,
+                flat_later=_when(work, wanted) == BACKGROUND,
                 timeout=seconds,
             )
         step.tell_operator(f"into pool {place.pool}")
@@ -92,7 +92,7 @@ def _cloned(work: Work, held: HeldDisk) -> ImageResult:
     if tools.ceph.options.enable_verify_image_md5sum:
         with work.timeline.step(f"md5 {wanted.disk.target}") as step:
             md5 = rbdimage.hashed(work, source, step)
-    return rbdimage.finished(work, image, snapshot if tools.ceph.options.flatten == NEVER else None, md5)
+    return rbdimage.finished(work, image, snapshot if _when(work, wanted) == NEVER else None, md5)
 
 
 def _inspect(work: Work, source: OnRbd) -> None:
@@ -102,16 +102,22 @@ def _inspect(work: Work, source: OnRbd) -> None:
 
 def _linked(work: Work, image: rbdimage.Making) -> AbstractContextManager[None]:
     """What the block clones is to be made flat once it is published, where that is wanted."""
-    if work.tools.ceph.options.flatten != BACKGROUND:
+    if _when(work, image.wanted) != BACKGROUND:
         return nullcontext()
     return work.leases.taking(ParentLink(image.place, image.lease.fsid, image.owner))
 
 
 def _flatten(work: Work, held: HeldDisk, image: rbdimage.Making) -> None:
     """Makes the image flat now, where that is wanted."""
-    if work.tools.ceph.options.flatten == NOW:
+    if _when(work, held.wanted) == NOW:
         with work.timeline.step(f"flatten {held.wanted.disk.target}"):
             flatten(image.found.cluster, image.found.image, work.control)
+
+
+def _when(work: Work, wanted: Wanted) -> str:
+    """When the clone is made independent. Cinder deletes a volume without asking us: what hangs on it must not last."""
+    of_cinder = wanted.disk.serial in work.subject.instance.volumes
+    return NOW if of_cinder else work.tools.ceph.options.flatten
 
 
 def _tie(work: Work, held: HeldDisk) -> None:
