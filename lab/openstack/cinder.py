@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -60,6 +62,14 @@ class Worker(Daemon):
         home = self._api.directory
         binary = self._api.python.with_name(f"cinder-{self.name}")
         return ["env", f"HOME={home}", binary, "--config-file", home / "cinder.conf"]
+
+    def send(self, number: signal.Signals) -> None:
+        """Also to the process that it has forked, which does the work."""
+        super().send(number)
+        assert self._process is not None
+        pid = self._process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), number)
 
     def answers(self) -> bool:
         """Whether the API counts it as up, and so sends it work."""
