@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from oslo_config import cfg, types
 
+from stillframe.cloudoptions import CINDER, GLANCE, NOVA, Cinder, Glance, Nova
 from stillframe.errors import ConfigInvalid
-from stillframe.novaoptions import NOVA, Nova
 
 MIB, GIB = 1 << 20, 1 << 30
 CONFIG_DIRECTORY = Path("/etc/stillframe")
@@ -135,25 +135,6 @@ class CephCluster:
     conf: Path | None
     user: str
     keyring: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """[glance]; keystoneauth's own options of where it is are in the same group"""
-
-    backends: tuple[str, ...]
-    retries: int
-    timeout: float
-    stuck_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cinder:
-    """[cinder]; keystoneauth's own options of where it is are in the same group"""
-
-    enable_snapshot_volume_backed: bool
-    patience: float
-    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,13 +343,13 @@ CAPTURE: list[cfg.Opt] = [
     ),
 ]
 
-DIRECTORY, GLANCE = "directory", "glance"  # [images] store
+DIRECTORY, IN_GLANCE = "directory", "glance"  # [images] store
 
 IMAGES: list[cfg.Opt] = [
     cfg.StrOpt(
         "store",
         default=DIRECTORY,
-        choices=[(DIRECTORY, "[images] directory"), (GLANCE, "Glance, by [glance] and [service_user]")],
+        choices=[(DIRECTORY, "[images] directory"), (IN_GLANCE, "Glance, by [glance] and [service_user]")],
         help="Where images go.",
     ),
     cfg.StrOpt("directory", help="The directory of images. Default: STATE_DIR/images."),
@@ -378,40 +359,6 @@ IMAGES: list[cfg.Opt] = [
         help="Publish images that are on RBD by their location (rbd://FSID/POOL/ID/snap), without copying them here."
         " With Glance that is so where it has a store in the image's pool.",
     ),
-]
-
-GLANCE_OPTIONS: list[cfg.Opt] = [
-    cfg.ListOpt(
-        "backends",
-        deprecated_name="glance_backend_config",
-        help="Glance's stores for uploads: the first one that it has is taken. Default: its default store.",
-    ),
-    cfg.IntOpt(
-        "retries", default=3, min=0, help="How often an upload that was cut off begins again, from its instant."
-    ),
-    cfg.FloatOpt("timeout", default=30, min=1, help="Seconds for each answer of Glance that moves no bytes."),
-    cfg.FloatOpt(
-        "stuck_after",
-        default=60,
-        min=1,
-        help="Seconds that an image may go on saving what nobody sends any more: Glance needs some to notice a cut.",
-    ),
-]
-
-CINDER: list[cfg.Opt] = [
-    cfg.BoolOpt(
-        "enable_snapshot_volume_backed",
-        default=False,
-        help="createImage of a server that boots from a volume makes, as Nova does, an image without data that names"
-        " Cinder's snapshots of all its volumes. Default: an image of its root volume's bytes.",
-    ),
-    cfg.FloatOpt(
-        "patience",
-        default=60,
-        min=1,
-        help="Seconds that such a request waits for its server's host to hold the guest still, and then for Cinder.",
-    ),
-    cfg.FloatOpt("timeout", default=30, min=1, help="Seconds for each answer of Cinder."),
 ]
 
 MESSAGING: list[cfg.Opt] = [
@@ -518,7 +465,7 @@ GROUPS: dict[str | None, list[cfg.Opt]] = {
     "agent": AGENT,
     "capture": CAPTURE,
     "images": IMAGES,
-    "glance": GLANCE_OPTIONS,
+    "glance": GLANCE,
     "nova": NOVA,
     "cinder": CINDER,
     "messaging": MESSAGING,
@@ -557,7 +504,7 @@ def _settings(conf: cfg.ConfigOpts) -> Settings:
     state = Path(conf.state_dir)
     api = _section(Api, conf.api, socket=state / "api.sock")
     _check_api(api)
-    if conf.cinder.enable_snapshot_volume_backed and conf.images.store != GLANCE:
+    if conf.cinder.enable_snapshot_volume_backed and conf.images.store != IN_GLANCE:
         raise ValueError("[cinder] enable_snapshot_volume_backed needs [images] store = glance")
     ceph = _section(Ceph, conf.ceph, clusters=())
     if ceph.store_cluster is not None and ceph.store_cluster not in ceph.clusters:

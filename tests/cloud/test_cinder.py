@@ -16,8 +16,8 @@ from lab.factory import Guests
 from lab.openstack.cinder import Cinder
 from lab.wait import until
 from tests.cloud.cinder_scene import VolumeScene, cinder, downloaded, vol, volume_guest  # noqa: F401 - fixtures
+from tests.cloud.clients import Clients
 from tests.cloud.scene import ALICE, Scene
-from tests.cloud.test_cloud_clients import Clients
 
 SNAPSHOTS = {"enable_snapshot_volume_backed": True}
 
@@ -133,7 +133,7 @@ def of_snapshot(vol: VolumeScene, snapshot: str, directory: Path) -> Path:  # no
 
 
 def test_the_openstack_client_waits_for_such_an_image(vol: VolumeScene, tmp_path: Path) -> None:  # noqa: F811
-    clients = Clients(vol.scene, ALICE, tmp_path)
+    clients = Clients(vol.scene.stage.keystone, ALICE, tmp_path)
     with vol.options(cinder=SNAPSHOTS):
         image = clients.openstack("server", "image", "create", "--wait", "--name", "golden", "vol")
     assert (image["status"], image["size"]) == ("active", 0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from stillframe.cloudoptions import GO_ON
 from stillframe.controller import novalocks
 from stillframe.controller.captures import CAPTURABLE
 from stillframe.errors import StillframeError, WrongState
 from stillframe.model import Capture
 from stillframe.nova.servers import AWAY, NovaServers
-from stillframe.novaoptions import GO_ON
 
 LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from stillframe.api.call import Call
 from stillframe.api.deps import VolumeTools
-from stillframe.config import Cinder as Options
+from stillframe.cloudoptions import Cinder as Options
 from stillframe.controller.captures import Captures
 from stillframe.errors import (
     CinderFailed,

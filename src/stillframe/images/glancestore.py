@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from stillframe.config import Glance as Options
+from stillframe.cloudoptions import Glance as Options
 from stillframe.errors import (
     ControllerUnreachable,
     GlanceFailed,

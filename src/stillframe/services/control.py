@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
-from stillframe.config import GLANCE, Settings
+from stillframe.config import IN_GLANCE, Settings
 from stillframe.controller.database import Database
 from stillframe.controller.imagedesk import ImageDesk
 from stillframe.controller.novalocks import NovaLocks, NovaWatch
@@ -49,7 +49,7 @@ def shared_database(settings: Settings, stack: ExitStack) -> Database:
 
 def images(settings: Settings) -> DirectoryStore | Access:
     """The directory of images, made, or the way to Glance: by [images] store."""
-    if settings.images.store == GLANCE:
+    if settings.images.store == IN_GLANCE:
         return Access(settings)
     store = DirectoryStore(settings.images.directory)
     store.prepare()

@@ -15,7 +15,7 @@ from stillframe.agent.service import AgentService
 from stillframe.capture.flattening import Flattening
 from stillframe.capture.stillness import Stillness
 from stillframe.capture.tools import Store, Tools
-from stillframe.config import GLANCE, Settings
+from stillframe.config import IN_GLANCE, Settings
 from stillframe.disks.ceph import Ceph
 from stillframe.disks.published import RbdBacking
 from stillframe.disks.rbd.cluster import Clusters
@@ -53,7 +53,9 @@ def tools(settings: Settings, stack: ExitStack, desk: ImagesApi) -> Tools:
     guard = GuardLink(settings.service.state_dir, options.libvirt_uri, options.guard_grace, options.guard_silence)
     guard.start()
     stack.callback(guard.close)
-    images: Store = _glance(settings, desk) if settings.images.store == GLANCE else _store(settings, RbdBacking(ceph))
+    images: Store = (
+        _glance(settings, desk) if settings.images.store == IN_GLANCE else _store(settings, RbdBacking(ceph))
+    )
     return Tools(connection, guard, images, settings.capture, Stillness(), ceph, flattening, _run_dir(settings))
 
 

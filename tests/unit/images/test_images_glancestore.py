@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from stillframe.config import Glance as Options
+from stillframe.cloudoptions import Glance as Options
 from stillframe.errors import (
     GlanceUnreachable,
     ImageDeleted,
