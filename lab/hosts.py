@@ -14,7 +14,7 @@ import uuid
 from dataclasses import replace
 
 from stillframe import config, records
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.messaging import bells
 from stillframe.messaging.bus import Bus
 from stillframe.messaging.contract import CaptureReport, ControllerApi, HostReport, Order, Orders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
+from stillframe.errors.base import Reported, StillframeError
 from stillframe.images.directory import DirectoryStore
 from stillframe.messaging.inprocess import InProcess
 
@@ -77,16 +79,18 @@ def _errors() -> Iterator[str]:
     yield "# Errors\n"
     yield "Codes never change their meaning. The values stand where the braces are.\n"
     yield "| code | HTTP | what it says | what to do | administrators read also |\n| --- | --- | --- | --- | --- |"
-    known = {kind.code: kind for kind in _subclasses(errors.StillframeError)}
+    for module in pkgutil.iter_modules(errors.__path__, f"{errors.__name__}."):
+        importlib.import_module(module.name)
+    known = {kind.code: kind for kind in _subclasses(StillframeError)}
     for code, kind in sorted(known.items()):
         yield f"| `{code}` | {kind.status} | {_cell(kind.sentence)} | {_cell(kind.hint)} | {_cell(kind.for_operator)} |"
     yield ""
 
 
-def _subclasses(kind: type[errors.StillframeError]) -> Iterator[type[errors.StillframeError]]:
+def _subclasses(kind: type[StillframeError]) -> Iterator[type[StillframeError]]:
     yield kind
     for child in kind.__subclasses__():
-        if child is not errors.Reported:
+        if child is not Reported:
             yield from _subclasses(child)
 
 

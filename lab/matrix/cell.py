@@ -22,7 +22,7 @@ from lab.wait import NotInTime, until
 from stillframe import config
 from stillframe.controller.database import Database
 from stillframe.controller.reconcile import Reconciler
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.messaging.inprocess import InProcess
 from stillframe.model import now
 

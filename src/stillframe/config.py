@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from oslo_config import cfg, types
 
 from stillframe.cloudoptions import CINDER, GLANCE, NOVA, Cinder, Glance, Nova
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 
 MIB, GIB = 1 << 20, 1 << 30
 CONFIG_DIRECTORY = Path("/etc/stillframe")

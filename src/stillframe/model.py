@@ -186,7 +186,7 @@ class Consistency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure as it travels: through messages, records, API, log and CLI. See errors.py."""
+    """A failure as it travels: through messages, records, API, log and CLI. See errors/base.py."""
 
     code: str
     message: str  # public: one sentence with the values

@@ -16,7 +16,7 @@ from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.reservations import Reservations
 from stillframe.controller.rotation import Rotation
-from stillframe.errors import HypervisorUnavailable
+from stillframe.errors.capture import HypervisorUnavailable
 from stillframe.images.desk import NobodyAtDesk
 from stillframe.images.glance import Access
 from stillframe.messaging.inprocess import InProcess

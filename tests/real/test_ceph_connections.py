@@ -18,7 +18,8 @@ from lab.wait import until
 from stillframe.disks.rbd import images, snapshots
 from stillframe.disks.rbd.cluster import Cluster, Clusters
 from stillframe.disks.rbd.names import Endpoint, RbdImage
-from stillframe.errors import CephRefused, CephUnreachable, DeadlineExceeded, RbdMissing
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.ceph import CephRefused, CephUnreachable, RbdMissing
 from tests.real.ceph_tools import MIB, connected, endpoint, within
 
 CAPTURE = "5b6d2c1e-capture"

@@ -24,7 +24,8 @@ from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.reader import RbdReader
 from stillframe.disks.rbd.sink import RbdSink
-from stillframe.errors import CaptureCancelled, CephForbidden, DeadlineExceeded, RbdMissing, ReadFailed
+from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, ReadFailed
+from stillframe.errors.ceph import CephForbidden, RbdMissing
 from tests.real.ceph_tools import MIB, connected, exported, imported, patterned, within
 from tests.unit.datapath.fakes import PatternReader, nothing
 

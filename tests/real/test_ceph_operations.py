@@ -16,7 +16,8 @@ from stillframe.disks.rbd import capabilities, images, snapshots
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.flatten import flatten
 from stillframe.disks.rbd.names import RbdImage
-from stillframe.errors import CaptureCancelled, CephForbidden, PoolMissing, RbdInUse, RbdMissing, RbdNameTaken
+from stillframe.errors.capture import CaptureCancelled
+from stillframe.errors.ceph import CephForbidden, PoolMissing, RbdInUse, RbdMissing, RbdNameTaken
 from tests.real.ceph_tools import MIB, connected, exported, imported, patterned
 
 CAPTURE = "5b6d2c1e-capture"

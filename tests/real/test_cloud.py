@@ -18,7 +18,7 @@ from lab.rabbitmq import PASSWORD
 from lab.service import Options
 from lab.wait import until
 from stillframe import config
-from stillframe.errors import InstanceGone
+from stillframe.errors.capture import InstanceGone
 from stillframe.messaging.bus import Bus
 from stillframe.messaging.contract import CaptureReport, HostReport
 from stillframe.messaging.remote import RemoteController

@@ -29,7 +29,7 @@ from stillframe.datapath.raw import raw
 from stillframe.datapath.reader import Extent, read
 from stillframe.datapath.sink import FileSink
 from stillframe.disks.nbd import NbdReader
-from stillframe.errors import CaptureCancelled, DeadlineExceeded, NoSpace, ReadFailed
+from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, NoSpace, ReadFailed
 from tests.unit.datapath.fakes import PatternReader, nothing
 
 MIB, GIB = 1 << 20, 1 << 30

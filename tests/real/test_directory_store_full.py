@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.tools import tool
-from stillframe.errors import StoreUnusable, WriteFailed
+from stillframe.errors.capture import WriteFailed
+from stillframe.errors.service import StoreUnusable
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image
 

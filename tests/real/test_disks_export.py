@@ -19,7 +19,7 @@ from stillframe.disks.chain import inspected
 from stillframe.disks.export import end, export
 from stillframe.disks.fingerprint import fingerprint
 from stillframe.disks.process import alive, children_with
-from stillframe.errors import DeadlineExceeded, ReadFailed, ToolFailed
+from stillframe.errors.capture import DeadlineExceeded, ReadFailed, ToolFailed
 from stillframe.model import Disk, DiskKind, Layer
 
 MIB = 1 << 20

@@ -16,7 +16,7 @@ from stillframe.disks import space
 from stillframe.disks.chain import allocated, inspected
 from stillframe.disks.fingerprint import fingerprint
 from stillframe.disks.reflink import obstacle, reflink
-from stillframe.errors import ToolFailed, WriteFailed
+from stillframe.errors.capture import ToolFailed, WriteFailed
 from stillframe.model import Disk, DiskKind, Layer
 
 MIB = 1 << 20

@@ -19,7 +19,7 @@ from lab.libvirtd import PrivateLibvirtd
 from lab.wait import until
 from stillframe.agent import guardwire
 from stillframe.agent.guardlink import Arm, ArmKind, GuardLink
-from stillframe.errors import GuardUnavailable
+from stillframe.errors.service import GuardUnavailable
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.hypervisor.connection import Connection
 from tests.real.hypervisor_tools import (

@@ -12,7 +12,7 @@ from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
 from lab.tools import succeeds
 from lab.wait import until
-from stillframe.errors import ForeignJob, InstanceGone
+from stillframe.errors.capture import ForeignJob, InstanceGone
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.hypervisor.backup import BackupDisk
 from stillframe.hypervisor.connection import Connection

@@ -9,7 +9,7 @@ import pytest
 from lab import disks
 from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
-from stillframe.errors import FrozenByOther, GuestAgentTimeout, GuestAgentUnavailable, InstanceGone
+from stillframe.errors.capture import FrozenByOther, GuestAgentTimeout, GuestAgentUnavailable, InstanceGone
 from stillframe.hypervisor import guestagent
 from stillframe.hypervisor.connection import Connection
 from tests.real.hypervisor_tools import MIB, connected, hang_agent, hang_agent_soon

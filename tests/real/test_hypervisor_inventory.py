@@ -12,7 +12,7 @@ from lab.domains import NovaMetadata
 from lab.factory import Guests
 from lab.libvirtd import UNPRIVILEGED, PrivateLibvirtd
 from lab.wait import until
-from stillframe.errors import HypervisorUnavailable, InstanceGone
+from stillframe.errors.capture import HypervisorUnavailable, InstanceGone
 from stillframe.hypervisor import inventory, power
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import Layer, PowerState, VmState

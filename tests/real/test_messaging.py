@@ -15,7 +15,9 @@ import pytest
 from lab.rabbitmq import RabbitMq
 from lab.wait import until
 from stillframe import config
-from stillframe.errors import ConfigInvalid, ControllerUnreachable, Reported, Superseded
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import Superseded
+from stillframe.errors.service import ConfigInvalid, ControllerUnreachable
 from stillframe.messaging import bells, remote
 from stillframe.messaging.bus import EXCHANGE, Bus, Target, notification_transport
 from stillframe.messaging.contract import HostReport, Orders

@@ -6,7 +6,7 @@ import pytest
 
 from stillframe import config
 from stillframe.config import CephCluster, Settings
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 
 
 def loaded(tmp_path: Path, text: str) -> Settings:

@@ -18,7 +18,7 @@ from stillframe import failpoints
 from stillframe.agent import guardwire
 from stillframe.agent.guardwire import Lines, Message
 from stillframe.capture.guarding import Arm, ArmKind
-from stillframe.errors import GuardUnavailable
+from stillframe.errors.service import GuardUnavailable
 
 __all__ = ["Arm", "ArmKind", "GuardLink"]
 

@@ -8,7 +8,8 @@ import time
 
 from stillframe.agent import guardacts
 from stillframe.capture.guarding import REPORTED, Arm, ArmKind
-from stillframe.errors import InstanceGone, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import InstanceGone
 from stillframe.hypervisor import runs
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.events import IO_ERROR, DomainEvent, EventKind

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from stillframe import records
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.hypervisor import inventory
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.events import DomainEvent, EventKind

@@ -18,7 +18,7 @@ from typing import Any
 from stillframe import failpoints, records
 from stillframe.capture.job import Kept
 from stillframe.config import MIB
-from stillframe.errors import JournalFailed
+from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport
 
 LOG = logging.getLogger(__name__)

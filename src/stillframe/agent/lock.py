@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stillframe.errors import StateDirectoryInUse
+from stillframe.errors.service import StateDirectoryInUse
 
 
 @contextmanager

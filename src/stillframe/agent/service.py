@@ -16,7 +16,9 @@ from stillframe.capture.leases import Leases
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
 from stillframe.config import Agent as AgentOptions
-from stillframe.errors import JournalFailed, ServiceStopped, StillframeError, Superseded
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import ServiceStopped, Superseded
+from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport, ControllerApi, HostReport, Orders
 from stillframe.model import Phase
 

@@ -19,7 +19,7 @@ from stillframe.api.middleware import Microversions, RequestIds, SigningIn
 from stillframe.api.policy import Policy
 from stillframe.api.resource import Resource
 from stillframe.config import KEYSTONE
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 
 App = falcon.App[falcon.Request, falcon.Response]
 

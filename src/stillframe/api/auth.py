@@ -15,7 +15,8 @@ from stillframe.api import tokens
 from stillframe.api.call import Caller
 from stillframe.api.passwords import PasswordFile, with_implied
 from stillframe.config import KEYSTONE, Api
-from stillframe.errors import ConfigInvalid, Forbidden, NotSignedIn
+from stillframe.errors.request import Forbidden, NotSignedIn
+from stillframe.errors.service import ConfigInvalid
 
 PEER_UID = "X_REMOTE_UID"  # cheroot's WSGI key; clients' headers begin with HTTP_, so that nobody can send it
 ADMIN_ROLES = with_implied(frozenset({"admin"}))

@@ -27,7 +27,8 @@ from stillframe.api.call import BODY_LIMIT
 from stillframe.api.faults import body_of
 from stillframe.api.passing import asked_of, came_back
 from stillframe.controller.servers import Servers
-from stillframe.errors import NovaFailed, StillframeError, fault_of
+from stillframe.errors.base import StillframeError, fault_of
+from stillframe.errors.nova import NovaFailed
 from stillframe.model import Fault, TaskState
 from stillframe.nova.relay import CHUNK, Asked, Headers, Relay
 

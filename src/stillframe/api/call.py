@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import falcon
 
-from stillframe.errors import BadRequest, RequestTooLarge
+from stillframe.errors.request import BadRequest, RequestTooLarge
 
 BODY_LIMIT = 114688  # as oslo.middleware's default, which Nova has
 

@@ -7,7 +7,8 @@ import logging
 from stillframe.cloudoptions import GO_ON
 from stillframe.controller import novalocks
 from stillframe.controller.captures import CAPTURABLE
-from stillframe.errors import StillframeError, WrongState
+from stillframe.errors.base import StillframeError
+from stillframe.errors.request import WrongState
 from stillframe.model import Capture
 from stillframe.nova.servers import AWAY, NovaServers
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from stillframe.errors import TooManyDownloads
+from stillframe.errors.request import TooManyDownloads
 
 CHUNK = 256 << 10  # larger ones only wait longer in the server's buffer
 

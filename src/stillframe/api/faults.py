@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from stillframe.errors import StillframeError, fault_of
+from stillframe.errors.base import StillframeError, fault_of
 from stillframe.model import Fault
 
 LOG = logging.getLogger(__name__)

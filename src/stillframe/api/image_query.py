@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stillframe.api.call import Call
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 View = dict[str, Any]
 Test = Callable[[View], bool]

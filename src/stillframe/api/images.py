@@ -7,7 +7,7 @@ from dataclasses import replace
 from heapq import merge
 
 from stillframe.controller.captures import Captures
-from stillframe.errors import CaptureNotFound, ImageFailed, ImageNotFound
+from stillframe.errors.request import CaptureNotFound, ImageFailed, ImageNotFound
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import CaptureStatus, Image
 

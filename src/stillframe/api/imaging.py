@@ -13,7 +13,8 @@ from stillframe.api.policy import Policy
 from stillframe.api.properties import FIELDS
 from stillframe.api.views.images import ATTRIBUTES
 from stillframe.api.volumes import METADATA, Volumes, inherited
-from stillframe.errors import ImageForbidden, ImageNotFound, TokenNeeded
+from stillframe.errors.glance import ImageForbidden, TokenNeeded
+from stillframe.errors.request import ImageNotFound
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access, Glance
 from stillframe.images.locations import backends

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stillframe.errors import AddressInUse, ConfigInvalid
+from stillframe.errors.service import AddressInUse, ConfigInvalid
 
 BACKLOG = 128
 ANSWERS_WITHIN = 2.0  # seconds, for a service that might still listen on the socket

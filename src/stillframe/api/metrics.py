@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from stillframe.errors import StillframeError, StoreUnusable
+from stillframe.errors.base import StillframeError
+from stillframe.errors.service import StoreUnusable
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import CaptureStatus
 

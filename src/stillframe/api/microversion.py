@@ -7,7 +7,7 @@ import re
 import falcon
 
 from stillframe.api.call import HIGHEST, LOWEST, Version
-from stillframe.errors import BadRequest, VersionNotSupported
+from stillframe.errors.request import BadRequest, VersionNotSupported
 
 HEADER = "OpenStack-API-Version"
 OLDER_HEADER = "X-OpenStack-Nova-API-Version"

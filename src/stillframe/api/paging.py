@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from stillframe.api.call import Call
 from stillframe.api.views.common import next_link
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from stillframe.errors import BadRequest, NovaIsHere
+from stillframe.errors.nova import NovaIsHere
+from stillframe.errors.request import BadRequest
 from stillframe.nova.relay import CHUNK, VIA, Asked, Headers, end_to_end
 
 RAW_TARGETS = ("RAW_URI", "REQUEST_URI")  # where gunicorn, and cheroot and uWSGI, leave the target as it was sent

@@ -17,7 +17,7 @@ from pathlib import Path
 import bcrypt
 
 from stillframe.api.call import Caller
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 
 LOG = logging.getLogger(__name__)
 

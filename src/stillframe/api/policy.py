@@ -6,7 +6,7 @@ from oslo_config import cfg
 from oslo_policy import policy
 
 from stillframe.api.call import Caller
-from stillframe.errors import Forbidden
+from stillframe.errors.request import Forbidden
 
 ADMIN = "rule:context_is_admin"
 MEMBER = "rule:project_member_or_admin"

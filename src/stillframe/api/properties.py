@@ -9,7 +9,7 @@ from oslo_utils.strutils import bool_from_string
 from stillframe.api.views.common import whole
 from stillframe.api.views.images import ATTRIBUTES
 from stillframe.config import GIB
-from stillframe.errors import BadRequest, QuotaExceeded
+from stillframe.errors.request import BadRequest, QuotaExceeded
 from stillframe.model import Disk, Instance
 
 ATTESTED = ("stillframe_", "md5sum", "instance_owner")  # the last one shares an image with a project

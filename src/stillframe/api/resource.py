@@ -8,7 +8,7 @@ from typing import Any
 import falcon
 
 from stillframe.api.call import LEGACY, Answer, Call, Caller, Handler, query_of
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 STRANGER = Caller(user_id="", project_id="", roles=frozenset())  # at routes that are open to anybody
 

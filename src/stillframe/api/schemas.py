@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 Schema = dict[str, Any]
 

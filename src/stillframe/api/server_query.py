@@ -13,7 +13,7 @@ from stillframe.api.call import Call
 from stillframe.api.schemas import Query
 from stillframe.api.views.servers import STATUS
 from stillframe.controller.servers import NEWEST_FIRST, ServerFilters, Sort, SortKey
-from stillframe.errors import BadRequest, Forbidden
+from stillframe.errors.request import BadRequest, Forbidden
 from stillframe.model import PowerState, TaskState, VmState
 
 E = TypeVar("E", PowerState, TaskState, VmState)

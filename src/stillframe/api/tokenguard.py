@@ -13,7 +13,7 @@ from keystonemiddleware.auth_token._exceptions import InvalidToken, ServiceError
 from oslo_config import cfg
 
 from stillframe.api.faults import body_of
-from stillframe.errors import KeystoneUnreachable
+from stillframe.errors.glance import KeystoneUnreachable
 
 AWAY = (keystone.ConnectFailure, keystone.DiscoveryFailure, keystone.RequestTimeout, ServiceError)
 

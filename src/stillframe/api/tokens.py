@@ -5,7 +5,7 @@ from __future__ import annotations
 import falcon
 
 from stillframe.api.call import Caller
-from stillframe.errors import ProjectNeeded, TokenNeeded
+from stillframe.errors.glance import ProjectNeeded, TokenNeeded
 
 HEADER = "X-Auth-Token"
 PLUGIN = "keystone.token_auth"  # where the middleware leaves the token, as a plugin of keystoneauth

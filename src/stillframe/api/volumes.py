@@ -14,16 +14,10 @@ from stillframe.api.call import Call
 from stillframe.api.deps import VolumeTools
 from stillframe.cloudoptions import Cinder as Options
 from stillframe.controller.captures import Captures
-from stillframe.errors import (
-    CinderFailed,
-    CinderUnreachable,
-    DeadlineExceeded,
-    SnapshotFailed,
-    SnapshotsLate,
-    StillframeError,
-    TokenNeeded,
-    fault_of,
-)
+from stillframe.errors.base import StillframeError, fault_of
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.cinder import CinderFailed, CinderUnreachable, SnapshotFailed, SnapshotsLate
+from stillframe.errors.glance import TokenNeeded
 from stillframe.model import Capture, Disk, Instance, RbdPlace
 from stillframe.volumes.cinder import Cinder, Record
 

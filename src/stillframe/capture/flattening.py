@@ -10,7 +10,9 @@ from functools import partial
 from stillframe.datapath.control import Control
 from stillframe.disks.ceph import Ceph
 from stillframe.disks.rbd.flatten import flatten
-from stillframe.errors import BeingGivenBack, CaptureCancelled, RbdMissing, Reported, StillframeError, fault_of
+from stillframe.errors.base import Reported, StillframeError, fault_of
+from stillframe.errors.capture import CaptureCancelled
+from stillframe.errors.ceph import BeingGivenBack, RbdMissing
 from stillframe.model import RbdPlace
 
 LOG = logging.getLogger(__name__)

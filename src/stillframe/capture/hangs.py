@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from stillframe.capture.guarding import Guard
 from stillframe.capture.tools import Tools
-from stillframe.errors import CaptureHung, GuardUnavailable, PublicationUnknown
+from stillframe.errors.capture import CaptureHung
+from stillframe.errors.service import GuardUnavailable, PublicationUnknown
 from stillframe.model import Fault, Phase, Step
 
 LOG = logging.getLogger(__name__)

@@ -24,18 +24,9 @@ from stillframe.capture.uploads import Uploads
 from stillframe.capture.watch import watched
 from stillframe.capture.work import Work
 from stillframe.datapath.control import Control
-from stillframe.errors import (
-    ControllerUnreachable,
-    DatabaseUnusable,
-    HypervisorUnavailable,
-    InstantLost,
-    ReadFailed,
-    Reported,
-    StillframeError,
-    ToolFailed,
-    WayClosed,
-    fault_of,
-)
+from stillframe.errors.base import Reported, StillframeError, fault_of
+from stillframe.errors.capture import HypervisorUnavailable, InstantLost, ReadFailed, ToolFailed, WayClosed
+from stillframe.errors.service import ControllerUnreachable, DatabaseUnusable
 from stillframe.messaging.contract import CaptureReport, ControllerApi, Order
 from stillframe.model import Fault, ImageResult, Phase, Step, Way
 

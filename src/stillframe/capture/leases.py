@@ -20,7 +20,9 @@ from stillframe import failpoints, records
 from stillframe.capture.rbdleases import DiskSnapshot, HalfRbdImage, ParentLink
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
-from stillframe.errors import BeingGivenBack, GuestAgentTimeout, InstanceGone, fault_of
+from stillframe.errors.base import fault_of
+from stillframe.errors.capture import GuestAgentTimeout, InstanceGone
+from stillframe.errors.ceph import BeingGivenBack
 from stillframe.hypervisor import backup, guestagent, power
 from stillframe.model import PowerState
 

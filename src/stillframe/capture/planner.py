@@ -23,7 +23,8 @@ from stillframe.capture.transfers.rbdclone import RbdClone
 from stillframe.capture.transfers.rbdimport import RbdImport
 from stillframe.capture.transfers.record import Record
 from stillframe.capture.transfers.upload import Upload
-from stillframe.errors import NoWay, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import NoWay
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glancestore import GlanceStore
 from stillframe.model import Way

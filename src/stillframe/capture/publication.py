@@ -9,7 +9,9 @@ from stillframe import failpoints
 from stillframe.capture.held import Hold
 from stillframe.capture.work import Work
 from stillframe.config import GIB
-from stillframe.errors import ImageIncomplete, LocationRefused, StillframeError, WayClosed
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import WayClosed
+from stillframe.errors.glance import ImageIncomplete, LocationRefused
 from stillframe.model import Image, ImageRequest, ImageResult, Instant, now
 
 LOG = logging.getLogger(__name__)

@@ -13,15 +13,15 @@ from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.leases import FrozenGuest
 from stillframe.capture.timeline import OpenStep
 from stillframe.capture.work import Work
-from stillframe.errors import (
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import (
     CannotFreeze,
     FrozenByOther,
-    GuardUnavailable,
     GuestAgentFailed,
     GuestAgentTimeout,
     GuestAgentUnavailable,
-    StillframeError,
 )
+from stillframe.errors.service import GuardUnavailable
 from stillframe.hypervisor import guestagent
 from stillframe.model import Consistency, Instant, now
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from stillframe.capture.tools import Tools
 from stillframe.disks.ceph import SNAP
 from stillframe.disks.rbd import images, snapshots
-from stillframe.errors import BeingGivenBack, RbdInUse
+from stillframe.errors.ceph import BeingGivenBack, RbdInUse
 from stillframe.model import RbdPlace
 
 DOUBT = 180.0  # seconds that an operation without an answer is given to come about: longer than librados tries it

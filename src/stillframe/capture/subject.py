@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from stillframe.capture.tools import Tools
 from stillframe.disks import chain
 from stillframe.disks.rbd import images
-from stillframe.errors import CannotFreeze, DiskEncrypted, NoSuchDisk, WrongState
+from stillframe.errors.capture import CannotFreeze, DiskEncrypted, NoSuchDisk
+from stillframe.errors.request import WrongState
 from stillframe.hypervisor import inventory
 from stillframe.messaging.contract import Order
 from stillframe.model import Disk, ImageRequest, Instance, PowerState, VmState, Wishes

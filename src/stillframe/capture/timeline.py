@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from stillframe import failpoints
-from stillframe.errors import fault_of
+from stillframe.errors.base import fault_of
 from stillframe.model import Step, now
 
 

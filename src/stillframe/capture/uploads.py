@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Protocol
 
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 
 
 class Upload(Protocol):

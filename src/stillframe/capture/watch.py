@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from stillframe.capture.held import Hold
 from stillframe.capture.sources import Source
 from stillframe.capture.work import Work
-from stillframe.errors import HypervisorUnavailable, Reported, StillframeError, fault_of
+from stillframe.errors.base import Reported, StillframeError, fault_of
+from stillframe.errors.capture import HypervisorUnavailable
 
 LOG = logging.getLogger(__name__)
 INTERVAL = 0.25  # seconds: how fast scratch can fill is what matters

@@ -12,7 +12,7 @@ from cliff.lister import Lister
 from stillframe.cli.base import Guarded, tell
 from stillframe.cli.exits import exit_of
 from stillframe.cli.service import add_config_files
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 
 
 class AgentDoctor(Guarded, Lister):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from stillframe.cli.exits import EPILOG, Exit, Interrupted, exit_of
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 
 if TYPE_CHECKING:
     from stillframe.cli.client import Client

@@ -11,7 +11,9 @@ from uuid import UUID
 
 from stillframe.cli.connect import Place
 from stillframe.cli.http import Http
-from stillframe.errors import ImageNotFound, InstanceNotFound, NameAmbiguous, Reported
+from stillframe.errors.base import Reported
+from stillframe.errors.client import NameAmbiguous
+from stillframe.errors.request import ImageNotFound, InstanceNotFound
 
 PAGE = 500  # items asked for at once
 

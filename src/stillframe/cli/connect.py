@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from stillframe.errors import NotSignedIn, ServiceUnreachable, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.client import ServiceUnreachable
+from stillframe.errors.request import NotSignedIn
 
 if TYPE_CHECKING:  # keystoneauth and openstack take longer to import than most commands run
     from keystoneauth1.session import Session

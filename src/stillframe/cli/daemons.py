@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from stillframe import config
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.services import process
 
 WHAT = {

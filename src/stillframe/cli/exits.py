@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from stillframe.errors import CaptureStillRunning, ImageNotSaved, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.client import CaptureStillRunning, ImageNotSaved
 
 
 class Interrupted(Exception):  # noqa: N818  (nothing failed)

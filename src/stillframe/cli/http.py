@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from stillframe.errors import NotSignedIn, Reported, ServiceUnreachable, SocketForbidden, UnexpectedAnswer
+from stillframe.errors.base import Reported
+from stillframe.errors.client import ServiceUnreachable, SocketForbidden, UnexpectedAnswer
+from stillframe.errors.request import NotSignedIn
 from stillframe.model import Fault
 
 if TYPE_CHECKING:

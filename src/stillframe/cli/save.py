@@ -16,7 +16,7 @@ from typing import IO, Any, TextIO
 from stillframe.cli.client import Client
 from stillframe.cli.exits import Exit
 from stillframe.cli.meter import Meter, meter_for
-from stillframe.errors import ImageNotSaved
+from stillframe.errors.client import ImageNotSaved
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)

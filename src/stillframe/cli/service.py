@@ -11,7 +11,7 @@ from typing import TextIO
 from cliff.command import Command
 
 from stillframe.cli.base import Guarded
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 WIDTH = 100
 

@@ -14,7 +14,8 @@ from stillframe.cli.display import Display, display_for
 from stillframe.cli.exits import Exit, Interrupted
 from stillframe.cli.record import record
 from stillframe.cli.timeline import failure
-from stillframe.errors import CaptureStillRunning, Reported, ServiceUnreachable, StillframeError
+from stillframe.errors.base import Reported, StillframeError
+from stillframe.errors.client import CaptureStillRunning, ServiceUnreachable
 from stillframe.model import CaptureStatus
 
 PATIENCE = 60.0  # seconds that the service may be away meanwhile: it goes on with captures after a restart

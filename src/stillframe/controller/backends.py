@@ -11,7 +11,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from stillframe.controller.columns import UtcTime
-from stillframe.errors import ConfigInvalid, DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.service import ConfigInvalid
 
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql"}
 CONNECT = 5  # seconds for a connection: one that takes longer goes to a host that is down

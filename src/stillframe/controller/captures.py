@@ -12,17 +12,10 @@ from stillframe.controller import decisions, novalocks, reservations, views, vol
 from stillframe.controller.database import Database
 from stillframe.controller.paging import page
 from stillframe.controller.schema import AnyRow, captures, instances
-from stillframe.errors import (
-    CaptureCancelled,
-    CaptureEnded,
-    CaptureNotFound,
-    GlanceFailed,
-    GlanceUnreachable,
-    ImageNotFound,
-    InstanceNotFound,
-    Reported,
-    WrongState,
-)
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import CaptureCancelled
+from stillframe.errors.glance import GlanceFailed, GlanceUnreachable
+from stillframe.errors.request import CaptureEnded, CaptureNotFound, ImageNotFound, InstanceNotFound, WrongState
 from stillframe.messaging.contract import AgentApi
 from stillframe.model import Capture, CaptureStatus, Fault, Image, ImageRequest, Phase, Server, VmState, Wishes, now
 

@@ -19,7 +19,9 @@ from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stillframe.controller import backends
-from stillframe.errors import BadRequest, DatabaseUnusable, DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.request import BadRequest
+from stillframe.errors.service import DatabaseUnusable
 
 LOG = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).with_name("migrations")

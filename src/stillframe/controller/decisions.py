@@ -21,7 +21,9 @@ from stillframe import failpoints
 from stillframe.controller import outbox
 from stillframe.controller.columns import UtcTime
 from stillframe.controller.schema import AnyRow, captures, instances, reservations
-from stillframe.errors import CaptureCancelled, ImageDeleted, PublicationUnknown
+from stillframe.errors.capture import CaptureCancelled
+from stillframe.errors.glance import ImageDeleted
+from stillframe.errors.service import PublicationUnknown
 from stillframe.messaging.contract import CaptureReport
 from stillframe.messaging.notices import Event
 from stillframe.model import CaptureStatus, Fault, Phase, TaskState

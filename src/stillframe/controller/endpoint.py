@@ -13,7 +13,7 @@ from stillframe.controller import admission, decisions, inventory, novalocks, re
 from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, hosts
-from stillframe.errors import HostTaken, Superseded
+from stillframe.errors.capture import HostTaken, Superseded
 from stillframe.messaging.contract import CaptureReport, HostReport, Orders
 from stillframe.model import CaptureStatus, Phase, now
 

@@ -11,7 +11,9 @@ from stillframe.controller import decisions, volumesets
 from stillframe.controller.database import Database
 from stillframe.controller.locations import Locations
 from stillframe.controller.schema import AnyRow
-from stillframe.errors import ImageDeleted, ImageDiffers, ImageNotFound, Superseded
+from stillframe.errors.capture import Superseded
+from stillframe.errors.glance import ImageDeleted, ImageDiffers
+from stillframe.errors.request import ImageNotFound
 from stillframe.images.glance import LISTED, Glance, Record
 from stillframe.model import CaptureStatus, Image, Ticket
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from stillframe.errors import (
-    ImageDiffers,
-    ImageForbidden,
-    ImageRefused,
-    LocationRefused,
-    NoStoreInGlance,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import ImageDiffers, ImageForbidden, ImageRefused, LocationRefused, NoStoreInGlance
 from stillframe.images.glance import Glance, Record
 from stillframe.model import Image
 

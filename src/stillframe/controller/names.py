@@ -6,7 +6,7 @@ expression would let anybody with a name and a pattern stop the service for hour
 
 from __future__ import annotations
 
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 ESCAPE = "/"
 

@@ -16,15 +16,10 @@ from stillframe.controller.database import Database
 from stillframe.controller.reservations import DOUBT_SECONDS, MAKING_SECONDS
 from stillframe.controller.schema import AnyRow, captures, novalocks
 from stillframe.controller.watch import Watch
-from stillframe.errors import (
-    InstanceGone,
-    InstanceNotFound,
-    LockNotMade,
-    NovaInterferes,
-    NovaSilent,
-    NovaUnreachable,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import InstanceGone
+from stillframe.errors.nova import LockNotMade, NovaInterferes, NovaSilent, NovaUnreachable
+from stillframe.errors.request import InstanceNotFound
 from stillframe.messaging.contract import AgentApi
 from stillframe.model import CaptureStatus, Fault
 from stillframe.nova.servers import Standing

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, and_, or_, select
 
 from stillframe.controller.schema import AnyRow
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 Key = tuple[Column[Any], bool]  # a column without NULLs, and whether it descends
 

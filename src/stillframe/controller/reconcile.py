@@ -18,7 +18,8 @@ from stillframe.controller.inventory import ask_again
 from stillframe.controller.paging import CHUNK, chunks
 from stillframe.controller.schema import AnyRow, captures, hosts, instances, novalocks, reservations, sightings
 from stillframe.controller.watch import Watch
-from stillframe.errors import HostUnreachable, InstanceGone, PublicationUnknown
+from stillframe.errors.capture import HostUnreachable, InstanceGone
+from stillframe.errors.service import PublicationUnknown
 from stillframe.messaging.contract import AgentApi
 from stillframe.model import CaptureStatus
 

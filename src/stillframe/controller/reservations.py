@@ -18,7 +18,9 @@ from stillframe.controller.database import Database
 from stillframe.controller.paging import chunks
 from stillframe.controller.schema import AnyRow, captures, reservations, volume_sets
 from stillframe.controller.watch import Watch
-from stillframe.errors import ImageDeleted, ImageNotReserved, PublicationUnknown, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import ImageDeleted, ImageNotReserved
+from stillframe.errors.service import PublicationUnknown
 from stillframe.messaging.contract import AgentApi
 from stillframe.model import CaptureStatus
 

@@ -14,7 +14,7 @@ from stillframe.controller import names, views
 from stillframe.controller.database import Database
 from stillframe.controller.paging import page
 from stillframe.controller.schema import instances
-from stillframe.errors import InstanceNotFound
+from stillframe.errors.request import InstanceNotFound
 from stillframe.model import PowerState, Server, TaskState, VmState
 
 

@@ -17,7 +17,10 @@ from stillframe import failpoints
 from stillframe.controller import decisions
 from stillframe.controller.database import Database
 from stillframe.controller.schema import AnyRow, volume_sets
-from stillframe.errors import CaptureNotFound, InstantLost, Reported, SnapshotsLate
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import InstantLost
+from stillframe.errors.cinder import SnapshotsLate
+from stillframe.errors.request import CaptureNotFound
 from stillframe.model import CaptureStatus, Phase, now
 
 _HOLDING = (Phase.WAITING, Phase.HOLDING)

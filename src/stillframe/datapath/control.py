@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from stillframe.errors import DeadlineExceeded, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded
 from stillframe.model import Progress
 
 WINDOW = 5.0  # seconds that the rate looks back: long enough to be steady, short enough to show a stall

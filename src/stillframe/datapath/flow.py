@@ -6,7 +6,7 @@ import threading
 import time
 
 from stillframe.datapath.control import Control
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 SLICE = 0.1  # seconds between two checks of whoever waits
 

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from stillframe.errors import NoSpace, StillframeError, WriteFailed
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import NoSpace, WriteFailed
 
 ALIGNMENT = 4096  # of O_DIRECT: no logical block in use is larger
 WRITE_BACK = 32 << 20

@@ -9,7 +9,8 @@ from stillframe.config import Ceph as CephOptions
 from stillframe.config import CephCluster
 from stillframe.disks.rbd.cluster import Cluster, Clusters
 from stillframe.disks.rbd.names import Endpoint, RbdImage
-from stillframe.errors import HypervisorFailed, HypervisorUnavailable, WrongCluster
+from stillframe.errors.capture import HypervisorFailed, HypervisorUnavailable
+from stillframe.errors.ceph import WrongCluster
 from stillframe.hypervisor import secrets
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import RbdPlace

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillframe.disks import graph, header, process
-from stillframe.errors import ChainUnknown, ToolFailed
+from stillframe.errors.capture import ChainUnknown, ToolFailed
 from stillframe.model import Disk, DiskKind, Layer
 from stillframe.qcow2header import HeaderError
 

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from stillframe.errors import ChainUnknown
+from stillframe.errors.capture import ChainUnknown
 from stillframe.model import Disk, DiskKind
 
 

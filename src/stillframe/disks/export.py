@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stillframe.disks import graph, process
 from stillframe.disks.process import Child
-from stillframe.errors import ChainUnknown, DeadlineExceeded, ReadFailed, ToolFailed
+from stillframe.errors.capture import ChainUnknown, DeadlineExceeded, ReadFailed, ToolFailed
 from stillframe.model import Disk
 
 GREETING = b"NBDMAGIC"

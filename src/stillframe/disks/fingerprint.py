@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from stillframe.errors import ReadFailed
+from stillframe.errors.capture import ReadFailed
 from stillframe.model import Disk, DiskKind, Layer
 
 

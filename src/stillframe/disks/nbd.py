@@ -13,7 +13,7 @@ from typing import Final
 import nbd
 
 from stillframe.datapath.reader import Check, Extent
-from stillframe.errors import DeadlineExceeded, ReadFailed
+from stillframe.errors.capture import DeadlineExceeded, ReadFailed
 
 SLICE = 100  # milliseconds between two checks of whoever waits
 ASK = (4 << 30) - (64 << 10)  # bytes of disk in one question about extents: NBD has 32 bits for them

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
-from stillframe.errors import DeadlineExceeded, ToolFailed
+from stillframe.errors.capture import DeadlineExceeded, ToolFailed
 
 # A crafted header has made qemu-img eat all memory; honest images need a tenth of this.
 ADDRESS_SPACE = 1 << 30

@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from stillframe.disks.ceph import SNAP, Ceph, OnRbd
 from stillframe.disks.rbd import images, snapshots
-from stillframe.errors import ImageInUse, ImageNotFound, RbdInUse
+from stillframe.errors.ceph import RbdInUse
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ImageInUse
 from stillframe.model import Image
 
 

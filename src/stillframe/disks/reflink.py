@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from stillframe.disks.nocow import is_nocow, make_nocow
-from stillframe.errors import WriteFailed
+from stillframe.errors.capture import WriteFailed
 
 FICLONE = 0x40049409
 FICLONERANGE = 0x4020940D

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stillframe.disks import process
 from stillframe.disks.nocow import make_nocow
-from stillframe.errors import WriteFailed
+from stillframe.errors.capture import WriteFailed
 
 FALLOC_FL_KEEP_SIZE = 1
 QUOTA = os.strerror(errno.EDQUOT)  # as `reserve` says it

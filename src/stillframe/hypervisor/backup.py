@@ -11,7 +11,7 @@ from typing import Any
 
 import libvirt
 
-from stillframe.errors import DeadlineExceeded, ForeignJob, InstanceGone
+from stillframe.errors.capture import DeadlineExceeded, ForeignJob, InstanceGone
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.domainxml import definition
 from stillframe.hypervisor.translation import running_failure, translated_running

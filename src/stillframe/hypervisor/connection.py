@@ -15,7 +15,7 @@ from typing import Any
 
 import libvirt
 
-from stillframe.errors import HypervisorUnavailable, InstanceGone
+from stillframe.errors.capture import HypervisorUnavailable, InstanceGone
 from stillframe.hypervisor import eventloop, events
 from stillframe.hypervisor.events import DomainEvent, EventKind
 from stillframe.hypervisor.translation import failure

@@ -15,13 +15,13 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
-from stillframe.errors import (
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import (
     FrozenByOther,
     GuestAgentFailed,
     GuestAgentTimeout,
     GuestAgentUnavailable,
     HypervisorFailed,
-    StillframeError,
 )
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.translation import running_failure

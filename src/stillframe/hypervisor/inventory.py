@@ -7,7 +7,7 @@ from typing import Any
 
 import libvirt
 
-from stillframe.errors import InstanceGone
+from stillframe.errors.capture import InstanceGone
 from stillframe.hypervisor import power
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.domainxml import Definition, dac_owner, definition

@@ -8,7 +8,8 @@ from typing import Any
 
 import libvirt
 
-from stillframe.errors import HypervisorFailed, HypervisorUnavailable, InstanceGone, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import HypervisorFailed, HypervisorUnavailable, InstanceGone
 
 _BROKEN_DOMAINS = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
 _BROKEN_CODES = (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN)

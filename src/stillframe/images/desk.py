@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from stillframe.errors import ControllerUnreachable
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.model import Image, Ticket
 
 

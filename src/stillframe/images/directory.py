@@ -20,16 +20,10 @@ from pathlib import Path
 from threading import Lock
 
 from stillframe import failpoints
-from stillframe.errors import (
-    DeadlineExceeded,
-    ImageElsewhere,
-    ImageExists,
-    ImageInUse,
-    ImageNotFound,
-    StillframeError,
-    StoreUnusable,
-    WriteFailed,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded, WriteFailed
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ImageElsewhere, ImageExists, ImageInUse, StoreUnusable
 from stillframe.images import record
 from stillframe.images.locations import Backing, NoBacking
 from stillframe.model import UUID, Image

@@ -15,16 +15,10 @@ from oslo_config import cfg
 from requests import Response
 
 from stillframe.config import Settings
-from stillframe.errors import (
-    ConfigInvalid,
-    GlanceFailed,
-    GlanceUnreachable,
-    ImageForbidden,
-    ImageNotFound,
-    ImageQuotaExceeded,
-    ImageRefused,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import GlanceFailed, GlanceUnreachable, ImageForbidden, ImageQuotaExceeded, ImageRefused
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ConfigInvalid
 
 GROUP, USER_GROUP = "glance", "service_user"  # of keystoneauth's options: where Glance is, and as whom we go there
 PATCH = "application/openstack-images-v2.1-json-patch"

@@ -7,16 +7,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from stillframe.cloudoptions import Glance as Options
-from stillframe.errors import (
-    ControllerUnreachable,
-    GlanceFailed,
-    GlanceUnreachable,
-    ImageForbidden,
-    ImageIncomplete,
-    ImageNotFound,
-    ImageStuck,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import GlanceFailed, GlanceUnreachable, ImageForbidden, ImageIncomplete, ImageStuck
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.images.desk import ImagesApi
 from stillframe.images.glance import Glance
 from stillframe.images.upload import Destination, Upload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from stillframe.errors import ImageElsewhere
+from stillframe.errors.service import ImageElsewhere
 from stillframe.model import Image
 
 

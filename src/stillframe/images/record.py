@@ -14,7 +14,7 @@ from dataclasses import replace
 from cattrs import BaseValidationError
 
 from stillframe import records
-from stillframe.errors import ImageNotFound
+from stillframe.errors.request import ImageNotFound
 from stillframe.model import UUID, Image
 
 FORMAT = re.compile(r"[a-z0-9]{1,16}")

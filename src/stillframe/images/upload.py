@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from stillframe.errors import StillframeError, UploadCutOff
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import UploadCutOff
 from stillframe.images.glance import Glance, refusal, words
 
 KEPT: Final = 1 << 16  # bytes: Glance has no image without them, and they are sent in one go

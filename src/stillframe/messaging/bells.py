@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.messaging import wire
 from stillframe.messaging.bus import EXCHANGE, Bus, Target
 

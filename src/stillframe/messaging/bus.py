@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from oslo_config import cfg
 
-from stillframe.errors import ConfigInvalid, ControllerUnreachable
+from stillframe.errors.service import ConfigInvalid, ControllerUnreachable
 
 with warnings.catch_warnings():  # eventlet, which comes with the library and is not used, says that it is deprecated
     warnings.simplefilter("ignore")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from stillframe import records
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 from stillframe.messaging import wire
 from stillframe.messaging.bus import EXCHANGE, Bus, Target
 from stillframe.messaging.contract import ControllerApi, HostReport, Orders

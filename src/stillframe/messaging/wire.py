@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stillframe import records
-from stillframe.errors import Reported, StillframeError, fault_of
+from stillframe.errors.base import Reported, StillframeError, fault_of
 from stillframe.model import Fault
 
 LOG = logging.getLogger(__name__)

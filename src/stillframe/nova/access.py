@@ -12,7 +12,8 @@ from keystoneauth1.session import Session
 from oslo_config import cfg
 
 from stillframe.config import Settings
-from stillframe.errors import ConfigInvalid, NovaUnreachable
+from stillframe.errors.nova import NovaUnreachable
+from stillframe.errors.service import ConfigInvalid
 
 GROUP, USER_GROUP = "nova", "service_user"  # of keystoneauth's options: where Nova is, and as whom we go there
 _VERSIONED = re.compile(r"/v2(\.\d+)?(/[^/]*)?/*$")  # the end of an endpoint: version, and a project for old clients

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.nova.relay import Asked, Relay
 
 REMEMBERED_SECONDS = 60.0

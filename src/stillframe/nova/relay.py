@@ -14,7 +14,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from socket import socket
 from urllib.parse import SplitResult, urlsplit
 
-from stillframe.errors import NovaSilent, NovaUnreachable, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.nova import NovaSilent, NovaUnreachable
 
 CONNECT_SECONDS = 5.0  # for a connection: one that takes longer goes to a host that is down
 CHUNK = 64 << 10

@@ -9,14 +9,9 @@ from typing import Any
 from keystoneauth1 import exceptions as keystone
 from requests import Response
 
-from stillframe.errors import (
-    InstanceNotFound,
-    NovaFailed,
-    NovaForbids,
-    NovaSilent,
-    NovaUnreachable,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.nova import NovaFailed, NovaForbids, NovaSilent, NovaUnreachable
+from stillframe.errors.request import InstanceNotFound
 from stillframe.nova.access import Access
 
 SECONDS = 10.0  # for each answer: somebody waits for it

@@ -14,7 +14,7 @@ from stillframe.controller.database import Database
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
 from stillframe.controller.volumesets import VolumeSets
-from stillframe.errors import StillframeError, fault_of
+from stillframe.errors.base import StillframeError, fault_of
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
 from stillframe.messaging.contract import AgentApi

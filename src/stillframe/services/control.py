@@ -13,7 +13,8 @@ from stillframe.controller.outbox import Outbox
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.reservations import Reservations
 from stillframe.controller.rotation import Rotation
-from stillframe.errors import ConfigInvalid, ImageInUse, ImageNotFound
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ConfigInvalid, ImageInUse
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Access
 from stillframe.images.locations import backends

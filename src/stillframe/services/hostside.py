@@ -19,7 +19,7 @@ from stillframe.config import IN_GLANCE, Settings
 from stillframe.disks.ceph import Ceph
 from stillframe.disks.published import RbdBacking
 from stillframe.disks.rbd.cluster import Clusters
-from stillframe.errors import HypervisorUnavailable
+from stillframe.errors.capture import HypervisorUnavailable
 from stillframe.hypervisor.connection import Connection
 from stillframe.images.desk import ImagesApi
 from stillframe.images.directory import DirectoryStore

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import FrameType
 
 from stillframe.config import Settings
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 
 LOG = logging.getLogger(__name__)
 HEED = 0.5  # seconds within which a signal is heeded

@@ -8,7 +8,7 @@ from keystoneauth1.session import Session
 from oslo_config import cfg
 
 from stillframe.config import Settings
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 from stillframe.volumes.cinder import Cinder
 
 GROUP, USER_GROUP = "cinder", "service_user"  # of keystoneauth's options: where Cinder is, and as whom we go there

@@ -11,10 +11,10 @@ from keystoneauth1 import exceptions as keystone
 from keystoneauth1.adapter import Adapter
 from requests import Response
 
-from stillframe.errors import (
+from stillframe.errors.base import StillframeError
+from stillframe.errors.cinder import (
     CinderFailed,
     CinderUnreachable,
-    StillframeError,
     VolumeForbidden,
     VolumeQuotaExceeded,
     VolumeRefused,

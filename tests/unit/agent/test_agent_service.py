@@ -11,7 +11,8 @@ from stillframe.capture.job import Kept
 from stillframe.capture.stillness import Stillness
 from stillframe.capture.tools import Tools
 from stillframe.config import Agent
-from stillframe.errors import HypervisorUnavailable, JournalFailed, Superseded
+from stillframe.errors.capture import HypervisorUnavailable, Superseded
+from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport, HostReport, Order, Orders
 from stillframe.model import ImageRequest, Phase, Wishes
 

@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 
 from stillframe.agent.inventory import Inventory
-from stillframe.errors import HypervisorFailed, HypervisorUnavailable, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import HypervisorFailed, HypervisorUnavailable
 from stillframe.hypervisor import inventory
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import Instance

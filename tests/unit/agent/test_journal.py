@@ -11,7 +11,7 @@ from stillframe.agent.journal import Journal
 from stillframe.capture.held import HeldDisk, Hold
 from stillframe.capture.job import Kept
 from stillframe.capture.subject import Subject, Wanted
-from stillframe.errors import JournalFailed
+from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport, Order
 from stillframe.model import (
     Consistency,

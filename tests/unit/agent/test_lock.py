@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stillframe.agent.lock import locked
-from stillframe.errors import StateDirectoryInUse
+from stillframe.errors.service import StateDirectoryInUse
 
 
 def test_a_second_service_is_refused_with_the_first_ones_process(tmp_path: Path) -> None:

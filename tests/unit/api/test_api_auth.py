@@ -15,7 +15,8 @@ from stillframe.api import passwords
 from stillframe.api.auth import Anybody, PeerFirst
 from stillframe.api.call import Caller
 from stillframe.api.passwords import PasswordFile, hashed, parse
-from stillframe.errors import ConfigInvalid, Forbidden
+from stillframe.errors.request import Forbidden
+from stillframe.errors.service import ConfigInvalid
 from tests.unit.api.api_house import House
 
 

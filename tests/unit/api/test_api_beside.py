@@ -19,7 +19,7 @@ from stillframe.api import app
 from stillframe.api.beside import BesideNova
 from stillframe.api.policy import Policy
 from stillframe.api.server import Served, serve
-from stillframe.errors import ConfigInvalid, DatabaseUnusable
+from stillframe.errors.service import ConfigInvalid, DatabaseUnusable
 from stillframe.nova.relay import Relay
 from tests.unit.api.api_house import LOOSE, ONE, PASSWORD, TWO, House
 from tests.unit.api.some_nova import Received, SomeNova, said, said_json

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from stillframe.api.download import Downloads
-from stillframe.errors import TooManyDownloads
+from stillframe.errors.request import TooManyDownloads
 from stillframe.model import Fault
 from tests.unit.api.api_house import ONE, TWO, House
 

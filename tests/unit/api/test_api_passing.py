@@ -9,7 +9,7 @@ import pytest
 from falcon.testing import create_environ
 
 from stillframe.api.passing import asked_of
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 
 def environ(**more: Any) -> dict[str, Any]:

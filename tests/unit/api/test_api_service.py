@@ -21,7 +21,8 @@ from stillframe.api import server
 from stillframe.api.app import application
 from stillframe.api.deps import Check
 from stillframe.api.server import Served, serve
-from stillframe.errors import AddressInUse, ConfigInvalid, HypervisorUnavailable, StoreUnusable
+from stillframe.errors.capture import HypervisorUnavailable
+from stillframe.errors.service import AddressInUse, ConfigInvalid, StoreUnusable
 from tests.unit.api.api_house import House
 
 IMAGE = "aaaaaaaa-0000-4000-8000-000000000001"

@@ -17,7 +17,9 @@ from stillframe.api import tokenguard, tokens
 from stillframe.api.app import application
 from stillframe.api.auth import PEER_UID, sign_in
 from stillframe.api.call import Caller
-from stillframe.errors import ConfigInvalid, NotSignedIn, ProjectNeeded
+from stillframe.errors.glance import ProjectNeeded
+from stillframe.errors.request import NotSignedIn
+from stillframe.errors.service import ConfigInvalid
 from stillframe.images.glance import Access
 from tests.unit.api.api_house import House
 

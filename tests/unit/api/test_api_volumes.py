@@ -22,7 +22,9 @@ from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.schema import volume_sets
 from stillframe.controller.volumesets import VolumeSets
-from stillframe.errors import CinderUnreachable, StillframeError, Superseded, VolumeQuotaExceeded
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import Superseded
+from stillframe.errors.cinder import CinderUnreachable, VolumeQuotaExceeded
 from stillframe.messaging.inprocess import InProcess
 from stillframe.model import Capture, Disk, ImageRequest, Instance, Layer, Phase, Wishes
 from tests.unit.controller.scene import OPTIONS, instance, inventory, new_id, report, told

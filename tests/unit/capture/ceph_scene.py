@@ -12,7 +12,7 @@ from stillframe.capture.tools import Tools
 from stillframe.disks.ceph import OnRbd
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
-from stillframe.errors import StillframeError
+from stillframe.errors.base import StillframeError
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glancestore import GlanceStore
 from stillframe.model import (

@@ -14,7 +14,8 @@ from stillframe.capture import flattening
 from stillframe.capture.flattening import AT_ONCE, Flattening
 from stillframe.datapath.control import Control
 from stillframe.disks.ceph import Ceph
-from stillframe.errors import BeingGivenBack, CephUnreachable, RbdMissing, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.ceph import BeingGivenBack, CephUnreachable, RbdMissing
 from stillframe.model import RbdPlace
 from tests.unit.capture.ceph_scene import PLACE, WEST, Clusters
 

@@ -16,7 +16,8 @@ from stillframe.capture.hangs import TIMES
 from stillframe.capture.job import Job, Journal, Kept
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
-from stillframe.errors import Reported, Superseded
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import Superseded
 from stillframe.messaging.contract import CaptureReport, ControllerApi, Order
 from stillframe.model import ImageRequest, ImageResult, Phase, Wishes
 

@@ -8,7 +8,9 @@ import pytest
 from stillframe.capture.job import Job, Journal, Kept
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
-from stillframe.errors import ControllerUnreachable, DatabaseUnusable, Reported, StillframeError, Superseded
+from stillframe.errors.base import Reported, StillframeError
+from stillframe.errors.capture import Superseded
+from stillframe.errors.service import ControllerUnreachable, DatabaseUnusable
 from stillframe.messaging.contract import ControllerApi, Order
 from stillframe.model import ImageRequest, Wishes
 

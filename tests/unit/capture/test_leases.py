@@ -9,7 +9,8 @@ import pytest
 from stillframe.capture import leases
 from stillframe.capture.leases import HalfImage, Lease, Leases, OwnFile, SocketDirectory, decode, encode
 from stillframe.capture.tools import Tools
-from stillframe.errors import JournalFailed, NoSpace
+from stillframe.errors.capture import NoSpace
+from stillframe.errors.service import JournalFailed
 
 NO_TOOLS = cast("Tools", None)
 

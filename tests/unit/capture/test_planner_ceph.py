@@ -12,7 +12,9 @@ from stillframe import config
 from stillframe.capture import planner
 from stillframe.capture import subject as subjects
 from stillframe.capture.subject import Subject
-from stillframe.errors import CephUnreachable, GlanceUnreachable, NoStoreInGlance, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.ceph import CephUnreachable
+from stillframe.errors.glance import GlanceUnreachable, NoStoreInGlance
 from stillframe.images.desk import NobodyAtDesk
 from stillframe.images.directory import DirectoryStore
 from stillframe.images.glance import Glance

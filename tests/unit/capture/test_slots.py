@@ -8,7 +8,7 @@ import pytest
 
 from lab.wait import until
 from stillframe.capture.slots import Slots
-from stillframe.errors import CaptureCancelled
+from stillframe.errors.capture import CaptureCancelled
 
 
 def nothing() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stillframe.capture.timeline import Timeline
-from stillframe.errors import NoSpace
+from stillframe.errors.capture import NoSpace
 from stillframe.model import Step, now
 
 

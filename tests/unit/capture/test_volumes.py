@@ -18,7 +18,9 @@ from stillframe.capture.transfers.record import Record
 from stillframe.capture.uploads import Uploads
 from stillframe.capture.work import Work
 from stillframe.datapath.control import Control
-from stillframe.errors import ControllerUnreachable, DeadlineExceeded, Superseded, VolumesInMotion
+from stillframe.errors.capture import DeadlineExceeded, Superseded
+from stillframe.errors.cinder import VolumesInMotion
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.model import Consistency, Instant, Ticket
 from tests.unit.capture.ceph_scene import on_rbd, subject
 

@@ -24,7 +24,7 @@ from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.servers import Servers
-from stillframe.errors import NoSpace
+from stillframe.errors.capture import NoSpace
 from stillframe.images.directory import DirectoryStore
 from stillframe.messaging.contract import CaptureReport, HostReport, Order
 from stillframe.messaging.inprocess import InProcess

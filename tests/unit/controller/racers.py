@@ -10,7 +10,8 @@ from multiprocessing.synchronize import Barrier
 from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
-from stillframe.errors import CaptureEnded, Superseded, WrongState
+from stillframe.errors.capture import Superseded
+from stillframe.errors.request import CaptureEnded, WrongState
 from stillframe.model import Instance
 from tests.unit.controller.scene import OPTIONS, Bells, ended, request, told
 

@@ -11,16 +11,14 @@ from stillframe.controller.captures import CaptureFilters, Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.servers import Servers
-from stillframe.errors import (
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import HypervisorFailed, ReadFailed, Superseded
+from stillframe.errors.request import (
     BadRequest,
     CaptureEnded,
     CaptureNotFound,
-    HypervisorFailed,
     ImageNotFound,
     InstanceNotFound,
-    ReadFailed,
-    StillframeError,
-    Superseded,
     WrongState,
 )
 from stillframe.model import (

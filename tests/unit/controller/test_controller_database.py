@@ -13,7 +13,8 @@ from sqlalchemy import Connection, insert, select
 
 from stillframe.controller import schema
 from stillframe.controller.database import Database
-from stillframe.errors import DatabaseUnusable, DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.service import DatabaseUnusable
 from stillframe.model import now
 
 HOST: dict[str, Any] = {"name": "one", "agent_run": "r", "sequence": 0, "last_seen": now(), "lost": False}

@@ -7,7 +7,7 @@ import pytest
 from stillframe.controller.captures import Captures
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.servers import Servers
-from stillframe.errors import CannotFreeze, NoSpace, Superseded
+from stillframe.errors.capture import CannotFreeze, NoSpace, Superseded
 from stillframe.messaging.contract import HostReport, Orders
 from stillframe.model import CaptureStatus, Consistency, Instance, Instant, Phase, TaskState, now
 from tests.unit.controller.scene import ended, instance, inventory, report, request, told

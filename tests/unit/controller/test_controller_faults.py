@@ -20,7 +20,8 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.servers import Servers
-from stillframe.errors import BadRequest, ConfigInvalid, DatabaseUnusable, InstanceNotFound
+from stillframe.errors.request import BadRequest, InstanceNotFound
+from stillframe.errors.service import ConfigInvalid, DatabaseUnusable
 from stillframe.model import now
 from tests.unit.controller.scene import instance, inventory, request
 

@@ -11,7 +11,7 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.reconcile import Reconciler
-from stillframe.errors import HostTaken, Superseded
+from stillframe.errors.capture import HostTaken, Superseded
 from stillframe.messaging.contract import HostReport, Orders
 from stillframe.model import CaptureStatus, Instance, Phase, now
 from tests.unit.controller.scene import Bells, ended, instance, inventory, report, request

@@ -11,7 +11,7 @@ from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.servers import NEWEST_FIRST, ServerFilters, Servers, Sort, SortKey
-from stillframe.errors import BadRequest, InstanceNotFound
+from stillframe.errors.request import BadRequest, InstanceNotFound
 from stillframe.messaging.contract import HostReport
 from stillframe.model import PowerState, TaskState, VmState, now
 from tests.unit.controller.scene import Bells, instance, inventory, request

@@ -8,14 +8,8 @@ from typing import Any, cast
 import pytest
 
 from stillframe.controller.locations import IN_HAND, Locations, rbd_stores
-from stillframe.errors import (
-    GlanceFailed,
-    ImageDiffers,
-    ImageForbidden,
-    LocationRefused,
-    NoStoreInGlance,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import GlanceFailed, ImageDiffers, ImageForbidden, LocationRefused, NoStoreInGlance
 from stillframe.images.glance import Glance, Record
 from stillframe.model import Image, now
 

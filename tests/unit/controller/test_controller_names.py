@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, literal, select
 
 from stillframe.controller import names
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 
 ENGINE = create_engine("sqlite://")
 

@@ -12,7 +12,9 @@ from stillframe.controller.novalocks import NovaLocks, NovaWatch, reason
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.reservations import DOUBT_SECONDS, MAKING_SECONDS
 from stillframe.controller.schema import novalocks
-from stillframe.errors import InstanceNotFound, NovaFailed, NovaUnreachable, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.nova import NovaFailed, NovaUnreachable
+from stillframe.errors.request import InstanceNotFound
 from stillframe.model import CaptureStatus, Instance, now
 from stillframe.nova.servers import Standing
 from tests.unit.controller.scene import OPTIONS, Bells, ended, instance, inventory, request, told

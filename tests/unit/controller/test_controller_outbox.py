@@ -6,7 +6,8 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.outbox import Outbox
-from stillframe.errors import ControllerUnreachable, NoSpace
+from stillframe.errors.capture import NoSpace
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.messaging.notices import Event, Notice
 from stillframe.model import Instance, Phase, TaskState
 from tests.unit.controller.scene import ended, instance, inventory, report, request, told

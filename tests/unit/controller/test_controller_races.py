@@ -26,7 +26,8 @@ from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.reconcile import Reconciler
 from stillframe.controller.servers import Servers
-from stillframe.errors import CaptureEnded, ReadFailed, Superseded, WrongState
+from stillframe.errors.capture import ReadFailed, Superseded
+from stillframe.errors.request import CaptureEnded, WrongState
 from stillframe.messaging.contract import CaptureReport, HostReport
 from stillframe.model import Capture, CaptureStatus, Instance, Phase, now
 from tests.unit.controller.scene import OPTIONS, Bells, empty, ended, instance, new_id, report, request

@@ -13,7 +13,9 @@ from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.reconcile import PUBLISHING_PATIENCE, Reconciler
 from stillframe.controller.servers import Servers
-from stillframe.errors import CaptureNotFound, InstanceNotFound, StillframeError, Superseded
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import Superseded
+from stillframe.errors.request import CaptureNotFound, InstanceNotFound
 from stillframe.model import CaptureStatus, Instance, Phase, now
 from tests.unit.controller.scene import Bells, ended, instance, inventory, report, request, told
 

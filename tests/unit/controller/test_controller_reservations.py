@@ -13,7 +13,10 @@ from stillframe.controller.reservations import DOUBT_SECONDS, MAKING_SECONDS, Re
 from stillframe.controller.schema import reservations
 from stillframe.controller.servers import Servers
 from stillframe.controller.volumesets import VolumeSets
-from stillframe.errors import CinderUnreachable, GlanceUnreachable, ImageForbidden, PublicationUnknown, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.cinder import CinderUnreachable
+from stillframe.errors.glance import GlanceUnreachable, ImageForbidden
+from stillframe.errors.service import PublicationUnknown
 from stillframe.model import CaptureStatus, ImageRequest, Instance, Phase, Wishes, now
 from tests.unit.controller.scene import Bells, ended, instance, inventory, new_id, report, request, told
 from tests.unit.controller.test_controller_reconcile import Clock

@@ -13,7 +13,7 @@ from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.rotation import Rotation
 from stillframe.controller.schema import claims
-from stillframe.errors import StoreUnusable
+from stillframe.errors.service import StoreUnusable
 from stillframe.model import Instance
 from tests.unit.controller.scene import ended, instance, inventory, request, told
 

@@ -8,7 +8,9 @@ from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.volumesets import VolumeSets
-from stillframe.errors import InstantLost, Reported, SnapshotsLate, Superseded, VolumeQuotaExceeded
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import InstantLost, Superseded
+from stillframe.errors.cinder import SnapshotsLate, VolumeQuotaExceeded
 from stillframe.model import Phase, Wishes
 from tests.unit.controller.scene import instance, inventory, report, request, told
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 from stillframe.datapath.reader import Check, Extent
-from stillframe.errors import ReadFailed, WriteFailed
+from stillframe.errors.capture import ReadFailed, WriteFailed
 
 BLOCK = 512
 

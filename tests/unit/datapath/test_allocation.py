@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillframe.datapath.allocation import CLUSTER, AllocationMap, map_of
-from stillframe.errors import ReadFailed
+from stillframe.errors.capture import ReadFailed
 from tests.unit.datapath.fakes import PatternReader, nothing
 
 SIZES = st.integers(0, 200 * CLUSTER)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from stillframe.datapath.control import Control, Meter, Throttle
-from stillframe.errors import CaptureCancelled, DeadlineExceeded, ServiceStopped
+from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, ServiceStopped
 
 
 class Clock:

@@ -18,7 +18,7 @@ from stillframe.datapath.drain import HOLE
 from stillframe.datapath.layout import Layout, Metadata
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
-from stillframe.errors import CaptureCancelled, DeadlineExceeded, ReadFailed, WriteFailed
+from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, ReadFailed, WriteFailed
 from tests.unit.datapath.fakes import BLOCK, MemorySink, PatternReader, nothing
 
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillframe.datapath.sink import FileSink
-from stillframe.errors import NoSpace, WriteFailed
+from stillframe.errors.capture import NoSpace, WriteFailed
 
 LENGTH = 40 << 20
 

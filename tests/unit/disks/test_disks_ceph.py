@@ -15,7 +15,9 @@ from stillframe.disks import ceph
 from stillframe.disks.ceph import Ceph
 from stillframe.disks.rbd.cluster import Clusters
 from stillframe.disks.rbd.names import Endpoint, RbdImage
-from stillframe.errors import HypervisorFailed, HypervisorUnavailable, StillframeError, WrongCluster
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import HypervisorFailed, HypervisorUnavailable
+from stillframe.errors.ceph import WrongCluster
 from stillframe.hypervisor import secrets
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import RbdPlace

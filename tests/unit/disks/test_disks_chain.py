@@ -11,7 +11,7 @@ import pytest
 
 from stillframe.disks import graph
 from stillframe.disks.chain import allocated, inspected
-from stillframe.errors import ChainUnknown
+from stillframe.errors.capture import ChainUnknown
 from stillframe.model import Disk, DiskKind, Layer
 
 MIB = 1 << 20

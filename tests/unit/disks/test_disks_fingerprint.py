@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stillframe.disks.fingerprint import fingerprint
-from stillframe.errors import ReadFailed
+from stillframe.errors.capture import ReadFailed
 from stillframe.model import Disk, DiskKind, Layer
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from lab.wait import until
 from stillframe.disks.process import Child, alive, children_with, run, spawn, stop
-from stillframe.errors import DeadlineExceeded, ToolFailed
+from stillframe.errors.capture import DeadlineExceeded, ToolFailed
 
 
 def started(*argv: str) -> Child:

@@ -9,7 +9,7 @@ import pytest
 from lab.wait import until
 from stillframe.disks.rbd.door import addresses
 from stillframe.disks.rbd.line import Line
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 
 class Connection:

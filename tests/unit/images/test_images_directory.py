@@ -15,16 +15,11 @@ from typing import Any
 
 import pytest
 
-from stillframe.errors import (
-    CephUnreachable,
-    ImageElsewhere,
-    ImageExists,
-    ImageInUse,
-    ImageNotFound,
-    StillframeError,
-    StoreUnusable,
-    WriteFailed,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import WriteFailed
+from stillframe.errors.ceph import CephUnreachable
+from stillframe.errors.request import ImageNotFound
+from stillframe.errors.service import ImageElsewhere, ImageExists, ImageInUse, StoreUnusable
 from stillframe.images import directory
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image, RbdPlace

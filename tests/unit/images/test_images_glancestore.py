@@ -6,14 +6,8 @@ from typing import cast
 import pytest
 
 from stillframe.cloudoptions import Glance as Options
-from stillframe.errors import (
-    GlanceUnreachable,
-    ImageDeleted,
-    ImageIncomplete,
-    ImageStuck,
-    Reported,
-    StillframeError,
-)
+from stillframe.errors.base import Reported, StillframeError
+from stillframe.errors.glance import GlanceUnreachable, ImageDeleted, ImageIncomplete, ImageStuck
 from stillframe.images import glancestore
 from stillframe.images.glance import Glance
 from stillframe.images.glancestore import GlanceStore

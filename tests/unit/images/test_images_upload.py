@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from stillframe.errors import ImageQuotaExceeded, StillframeError, UploadCutOff
+from stillframe.errors.base import StillframeError
+from stillframe.errors.glance import ImageQuotaExceeded, UploadCutOff
 from stillframe.images.glance import Glance, words
 from stillframe.images.upload import KEPT, Destination, Upload
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from lab.wait import until
-from stillframe.errors import ControllerUnreachable
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.messaging.bells import Bells
 from stillframe.messaging.bus import Bus
 

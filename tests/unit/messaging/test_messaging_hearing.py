@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from stillframe.errors import ControllerUnreachable
+from stillframe.errors.service import ControllerUnreachable
 from stillframe.messaging.bus import Bus
 from stillframe.messaging.remote import Hearing
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stillframe import records
-from stillframe.errors import Reported, Superseded
+from stillframe.errors.base import Reported
+from stillframe.errors.capture import Superseded
 from stillframe.messaging import wire
 from stillframe.messaging.contract import HostReport, Order, Orders
 from stillframe.model import Fault, ImageRequest, Wishes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillframe import config
-from stillframe.errors import ConfigInvalid
+from stillframe.errors.service import ConfigInvalid
 from stillframe.nova.access import Access
 from stillframe.nova.servers import NovaServers, Standing
 from tests.unit.api.some_nova import SomeNova, said, said_json

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stillframe.errors import NovaSilent, NovaUnreachable
+from stillframe.errors.nova import NovaSilent, NovaUnreachable
 from stillframe.nova.relay import Asked, Relay, end_to_end
 from tests.unit.api.some_nova import Received, SomeNova, said
 

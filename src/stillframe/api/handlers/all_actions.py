@@ -16,7 +16,9 @@ from stillframe.api.paging import Page, page_of, paged
 from stillframe.api.policy import Policy
 from stillframe.api.views import actions as views
 from stillframe.controller.captures import CaptureFilters
-from stillframe.errors import BadRequest, InstanceNotFound, NovaFailed, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.nova import NovaFailed
+from stillframe.errors.request import BadRequest, InstanceNotFound
 from stillframe.nova.relay import Asked, Headers, Relay, Reply
 
 LARGEST = 16 << 20  # bytes of one answer

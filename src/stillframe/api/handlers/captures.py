@@ -9,7 +9,7 @@ from stillframe.api.policy import Policy
 from stillframe.api.schemas import Query
 from stillframe.api.views import captures as views
 from stillframe.controller.captures import CaptureFilters
-from stillframe.errors import BadRequest
+from stillframe.errors.request import BadRequest
 from stillframe.model import CaptureStatus
 
 RULE = "stillframe:captures:"

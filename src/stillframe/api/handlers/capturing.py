@@ -16,7 +16,9 @@ from stillframe.api.schemas import CREATE_BACKUP, CREATE_CAPTURE, CREATE_IMAGE, 
 from stillframe.api.views import captures as views
 from stillframe.api.volumes import Volumes
 from stillframe.controller.captures import CaptureRequest, expect_free
-from stillframe.errors import BadRequest, NoSuchDisk, fault_of
+from stillframe.errors.base import fault_of
+from stillframe.errors.capture import NoSuchDisk
+from stillframe.errors.request import BadRequest
 from stillframe.model import Capture, Disk, ImageRequest, Instance, Wishes
 
 CREATE_IMAGE_BODY = Body(CREATE_IMAGE)

@@ -12,7 +12,7 @@ from stillframe.api.policy import Policy
 from stillframe.api.views import flavors as views
 from stillframe.api.views.flavors import Flavor
 from stillframe.controller.servers import Servers
-from stillframe.errors import BadRequest, NotFound
+from stillframe.errors.request import BadRequest, NotFound
 from stillframe.model import Instance
 
 

@@ -16,7 +16,8 @@ from stillframe.api.paging import Page, page_of
 from stillframe.api.policy import NOBODYS, Policy
 from stillframe.api.views import images as views
 from stillframe.api.views.common import with_marker
-from stillframe.errors import BadRequest, ImagesInGlance
+from stillframe.errors.glance import ImagesInGlance
+from stillframe.errors.request import BadRequest
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import Image
 

@@ -11,7 +11,7 @@ from stillframe.api.policy import Policy
 from stillframe.api.schemas import Query
 from stillframe.api.views import actions as views
 from stillframe.controller.captures import CaptureFilters
-from stillframe.errors import BadRequest, InstanceNotFound, NotFound
+from stillframe.errors.request import BadRequest, InstanceNotFound, NotFound
 from stillframe.model import Capture
 
 RULE = "os_compute_api:os-instance-actions:"

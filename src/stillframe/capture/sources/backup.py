@@ -19,7 +19,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.config import MIB
 from stillframe.disks import chain, space
-from stillframe.errors import (
+from stillframe.errors.capture import (
     ErrorReported,
     ForeignJob,
     InstanceGone,

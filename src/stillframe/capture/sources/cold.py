@@ -8,7 +8,7 @@ from stillframe.capture.sources.suspension import suspend
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
-from stillframe.errors import InstanceGone, InstantLost, WayClosed
+from stillframe.errors.capture import InstanceGone, InstantLost, WayClosed
 from stillframe.hypervisor import power
 from stillframe.model import Consistency, Instant, PowerState, now
 

@@ -13,7 +13,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks import reflink
 from stillframe.disks.fingerprint import fingerprint
-from stillframe.errors import InstantLost, ReadFailed, WayClosed, WriteFailed
+from stillframe.errors.capture import InstantLost, ReadFailed, WayClosed, WriteFailed
 from stillframe.images.directory import DirectoryStore
 from stillframe.model import Disk, DiskKind, Layer
 

@@ -13,7 +13,7 @@ from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.fingerprint import fingerprint
-from stillframe.errors import InstanceGone, InstantLost, ReadFailed
+from stillframe.errors.capture import InstanceGone, InstantLost, ReadFailed
 from stillframe.hypervisor import power
 from stillframe.model import Consistency, Disk, Instant, VmState, now
 

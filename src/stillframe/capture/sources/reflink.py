@@ -14,7 +14,7 @@ from stillframe.capture.sources.suspension import standing_still
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
-from stillframe.errors import InstantLost, WayClosed
+from stillframe.errors.capture import InstantLost, WayClosed
 from stillframe.hypervisor import power
 from stillframe.model import PowerState
 

@@ -17,14 +17,8 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.ceph import PREFIX, OnRbd
 from stillframe.disks.rbd import capabilities, snapshots
-from stillframe.errors import (
-    CephForbidden,
-    CephUnreachable,
-    DeadlineExceeded,
-    InstanceGone,
-    InstantLost,
-    WayClosed,
-)
+from stillframe.errors.capture import DeadlineExceeded, InstanceGone, InstantLost, WayClosed
+from stillframe.errors.ceph import CephForbidden, CephUnreachable
 from stillframe.hypervisor import power
 from stillframe.model import Consistency, Disk, Instant, VmState
 

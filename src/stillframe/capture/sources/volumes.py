@@ -18,13 +18,10 @@ from stillframe.capture.sources.suspension import standing_still
 from stillframe.capture.subject import Subject
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
-from stillframe.errors import (
-    ControllerUnreachable,
-    DatabaseUnusable,
-    DeadlineExceeded,
-    StillframeError,
-    VolumesInMotion,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.cinder import VolumesInMotion
+from stillframe.errors.service import ControllerUnreachable, DatabaseUnusable
 from stillframe.model import Consistency
 
 ASK = 0.05  # seconds between two questions whether the snapshots are there

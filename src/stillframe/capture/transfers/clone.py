@@ -12,7 +12,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.transfers.content import refuse_disguise
 from stillframe.capture.work import Work
 from stillframe.disks import reflink
-from stillframe.errors import WayClosed, WriteFailed
+from stillframe.errors.capture import WayClosed, WriteFailed
 from stillframe.images import inspection
 from stillframe.model import ImageResult
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stillframe.errors import UnsafeContent
+from stillframe.errors.capture import UnsafeContent
 from stillframe.images import inspection
 
 

@@ -15,7 +15,7 @@ from stillframe.capture.work import Work
 from stillframe.config import MIB
 from stillframe.datapath.copy import copy
 from stillframe.datapath.sink import FileSink
-from stillframe.errors import NoSpace
+from stillframe.errors.capture import NoSpace
 from stillframe.model import ImageResult
 
 SHA256 = "sha256"

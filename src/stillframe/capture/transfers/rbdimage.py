@@ -21,15 +21,9 @@ from stillframe.datapath.raw import raw
 from stillframe.disks.ceph import SNAP, OnRbd, location
 from stillframe.disks.rbd import images, snapshots
 from stillframe.disks.rbd.reader import RbdReader
-from stillframe.errors import (
-    CephForbidden,
-    CephFull,
-    DeadlineExceeded,
-    PoolMissing,
-    RbdNameTaken,
-    StillframeError,
-    WayClosed,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded, WayClosed
+from stillframe.errors.ceph import CephForbidden, CephFull, PoolMissing, RbdNameTaken
 from stillframe.model import ImageResult, RbdPlace
 
 LOG = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from stillframe.datapath.copy import copy
 from stillframe.disks.ceph import SNAP
 from stillframe.disks.rbd import capabilities, images
 from stillframe.disks.rbd.sink import RbdSink
-from stillframe.errors import NoSpace, VerifyFailed
+from stillframe.errors.capture import NoSpace, VerifyFailed
 from stillframe.model import ImageResult
 
 READ_BACK = "read-back"  # [ceph] verify

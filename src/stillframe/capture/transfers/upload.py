@@ -18,7 +18,7 @@ from stillframe.capture.work import Work
 from stillframe.config import MIB
 from stillframe.datapath.copy import copy
 from stillframe.datapath.layout import Layout
-from stillframe.errors import GlanceUnreachable, UploadCutOff
+from stillframe.errors.glance import GlanceUnreachable, UploadCutOff
 from stillframe.images.upload import Destination
 from stillframe.model import Image, ImageResult, now
 

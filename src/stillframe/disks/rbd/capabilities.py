@@ -9,7 +9,7 @@ import rados
 
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.task import Task
-from stillframe.errors import CephFailed, CephFull
+from stillframe.errors.ceph import CephFailed, CephFull
 
 TIMEOUT = 10.0  # seconds
 MIMIC = "mnopqrstuvwxyz"  # first letters of the releases whose clients know clones of format 2

@@ -13,7 +13,7 @@ import rados
 from stillframe.disks.rbd.door import refusal
 from stillframe.disks.rbd.line import Line, Work
 from stillframe.disks.rbd.names import Endpoint, RbdImage
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 T = TypeVar("T")
 

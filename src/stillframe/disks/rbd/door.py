@@ -8,7 +8,8 @@ import socket
 import rados
 
 from stillframe.disks.rbd.names import Endpoint
-from stillframe.errors import CephRefused, CephUnreachable, StillframeError
+from stillframe.errors.base import StillframeError
+from stillframe.errors.ceph import CephRefused, CephUnreachable
 
 BANNER = b"ceph v"  # of both messengers
 LOOK = 1.0  # seconds for each monitor

@@ -15,7 +15,7 @@ from stillframe.disks.rbd import extents, images, task
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.task import Task
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 SLICE = 0.1  # seconds between two checks of whoever waits
 GRACE = 5.0  # seconds that a cancelled flatten has to end before its connection is given up

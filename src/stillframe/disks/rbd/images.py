@@ -12,7 +12,7 @@ from stillframe.disks.rbd.capabilities import CLONE_FORMAT
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.task import READ, Task
-from stillframe.errors import CephForbidden, PoolMissing, RbdInUse, RbdMissing
+from stillframe.errors.ceph import CephForbidden, PoolMissing, RbdInUse, RbdMissing
 
 TIMEOUT = 60.0  # seconds
 REMOVE_TIMEOUT = 600.0  # seconds: each object of the image is asked for

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import rados
 
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")

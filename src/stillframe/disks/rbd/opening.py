@@ -9,7 +9,7 @@ import rbd
 
 from stillframe.disks.rbd import task
 from stillframe.disks.rbd.task import ImageWork, T, Task
-from stillframe.errors import DeadlineExceeded
+from stillframe.errors.capture import DeadlineExceeded
 
 CLOSE = 2.0  # seconds; then it is closed in the background
 

@@ -16,7 +16,7 @@ from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.opening import Opening
 from stillframe.disks.rbd.task import READ, Task
-from stillframe.errors import ReadFailed
+from stillframe.errors.capture import ReadFailed
 
 SLICE = 0.1  # seconds between two checks of whoever waits
 

@@ -13,7 +13,9 @@ from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.opening import Opening
 from stillframe.disks.rbd.task import Task
-from stillframe.errors import CephFull, DeadlineExceeded, StillframeError, WriteFailed
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded, WriteFailed
+from stillframe.errors.ceph import CephFull
 
 AHEAD = 8  # requests in flight; librbd keeps a copy of each, so this bounds the memory
 ZEROS = bytes(1 << 20)

@@ -7,7 +7,7 @@ import rbd
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.task import READ, Task
-from stillframe.errors import PoolMissing, RbdMissing
+from stillframe.errors.ceph import PoolMissing, RbdMissing
 
 TIMEOUT = 60.0  # seconds; milliseconds usually, but a lock's owner that was killed is waited for for 30 s
 

@@ -14,17 +14,9 @@ import rbd
 from stillframe.disks.rbd.cluster import OSD_TIMEOUT, Cluster
 from stillframe.disks.rbd.line import Work
 from stillframe.disks.rbd.names import RbdImage
-from stillframe.errors import (
-    CephFailed,
-    CephForbidden,
-    CephFull,
-    DeadlineExceeded,
-    PoolMissing,
-    RbdInUse,
-    RbdMissing,
-    RbdNameTaken,
-    StillframeError,
-)
+from stillframe.errors.base import StillframeError
+from stillframe.errors.capture import DeadlineExceeded
+from stillframe.errors.ceph import CephFailed, CephForbidden, CephFull, PoolMissing, RbdInUse, RbdMissing, RbdNameTaken
 
 T = TypeVar("T")
 PoolWork = Callable[[rados.Ioctx], T]
