@@ -122,14 +122,7 @@ class Capturing:
         base = replace(base, properties=properties.inherited(base.properties, self._not_inherited), note=note)
         images = _images(call, wanted, instance, base)
         quiesce = wanted.wishes.require_quiesce or properties.requires_quiesce(images[0].properties)
-        wishes = Wishes(
-            disk_format=wanted.wishes.disk_format,
-            require_quiesce=quiesce,
-            trim=wanted.wishes.trim,
-            cold=wanted.wishes.cold,
-            bandwidth=wanted.wishes.bandwidth,
-            volumes=bool(volumes),
-        )
+        wishes = replace(wanted.wishes, require_quiesce=quiesce, volumes=bool(volumes))
         capture = self._captures.accept(
             CaptureRequest(
                 instance_id=instance.id,
