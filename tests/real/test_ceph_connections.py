@@ -154,6 +154,7 @@ def test_an_osd_that_was_killed_is_waited_for(own_ceph: CephCluster, disk: RbdIm
 
 def test_a_monitor_that_went_away_is_missed_by_new_connections_only(own_ceph: CephCluster, disk: RbdImage) -> None:
     cluster = connected(own_ceph, timeout=2)
+    assert images.size(cluster, disk) == 64 * MIB  # by now it has the maps, which it gets of a monitor
     own_ceph.kill("mon")
     assert images.size(cluster, disk) == 64 * MIB
     with within(6), pytest.raises(CephUnreachable):
