@@ -22,6 +22,8 @@ from stillframe.errors.capture import DeadlineExceeded
 from stillframe.errors.ceph import CephRefused, CephUnreachable, RbdMissing
 from tests.real.ceph_tools import MIB, connected, endpoint, within
 
+pytestmark = pytest.mark.ceph  # make test-ceph
+
 CAPTURE = "5b6d2c1e-capture"
 SNAP = f"stillframe-{CAPTURE}"
 

@@ -29,6 +29,8 @@ from stillframe.errors.ceph import CephForbidden, RbdMissing
 from tests.real.ceph_tools import MIB, connected, exported, imported, patterned, within
 from tests.unit.datapath.fakes import PatternReader, nothing
 
+pytestmark = pytest.mark.ceph  # make test-ceph
+
 CAPTURE = "5b6d2c1e-capture"
 SNAP = f"stillframe-{CAPTURE}"
 

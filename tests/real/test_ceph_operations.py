@@ -20,6 +20,8 @@ from stillframe.errors.capture import CaptureCancelled
 from stillframe.errors.ceph import CephForbidden, PoolMissing, RbdInUse, RbdMissing, RbdNameTaken
 from tests.real.ceph_tools import MIB, connected, exported, imported, patterned
 
+pytestmark = pytest.mark.ceph  # make test-ceph
+
 CAPTURE = "5b6d2c1e-capture"
 SNAP = f"stillframe-{CAPTURE}"
 

@@ -26,6 +26,8 @@ from stillframe.messaging.notifying import Notifying
 from stillframe.model import Fault, Instance, PowerState, VmState, now
 from tests.real import live_tools as live
 
+pytestmark = pytest.mark.cloud  # make test-cloud
+
 TIMEOUT = 2.0
 REPORT = HostReport("one", "run-1")
 INSTANCE = Instance(str(uuid.uuid4()), "db", "db", VmState.ACTIVE, PowerState.RUNNING)
