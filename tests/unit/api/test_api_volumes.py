@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from lab.wait import until
 from stillframe import config
 from stillframe.api.call import Call
 from stillframe.api.deps import VolumeTools
@@ -80,8 +81,7 @@ class Stage:
         attempt = self.endpoint.begin(self.capture.id, "one", "run-1")
 
         def play() -> None:
-            while not self.endpoint.stand_still(self.capture.id, attempt):
-                threading.Event().wait(0.01)
+            until(lambda: self.endpoint.stand_still(self.capture.id, attempt), 30, "the snapshots", pause=0.01)
             act(attempt)
 
         thread = threading.Thread(target=_until_superseded, args=(play,))
