@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
 from keystoneauth1 import exceptions as keystone
-from keystoneauth1 import loading
 from keystoneauth1.adapter import Adapter
-from keystoneauth1.session import Session
-from oslo_config import cfg
 from requests import Response
 
+from stillframe.cloudaccess import REPEATABLE, CloudAccess, answered, why
 from stillframe.config import Settings
 from stillframe.errors.base import StillframeError
 from stillframe.errors.glance import GlanceFailed, GlanceUnreachable, ImageForbidden, ImageQuotaExceeded, ImageRefused
 from stillframe.errors.request import ImageNotFound
-from stillframe.errors.service import ConfigInvalid
 
-GROUP, USER_GROUP = "glance", "service_user"  # of keystoneauth's options: where Glance is, and as whom we go there
 PATCH = "application/openstack-images-v2.1-json-patch"
 LISTED = 50  # images asked for at once: their ids make the URL
 
@@ -31,35 +28,17 @@ class Access:
     """The way to Glance that the options tell."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects when it is first used. Raises ConfigInvalid."""
-        self._conf = settings.oslo
+        """Connects when it is first used."""
+        self._access = CloudAccess(settings, "glance", "image")
         self._timeout = settings.glance.timeout
-        loading.register_adapter_conf_options(self._conf, GROUP)
-        loading.register_session_conf_options(self._conf, USER_GROUP)
-        loading.register_auth_conf_options(self._conf, USER_GROUP)
-        self._session: Session = loading.load_session_from_conf_options(self._conf, USER_GROUP)
 
     def as_user(self, auth: object, request_id: str) -> Glance:
         """As whoever sent a request; `auth` is the keystoneauth plugin of his token."""
-        return self._glance(auth, request_id)
+        return Glance(self._access.as_user(auth, request_id), self._timeout)
 
     def as_service(self) -> Glance:
         """As [service_user]; raises ConfigInvalid where there is none."""
-        try:
-            auth = loading.load_auth_from_conf_options(self._conf, USER_GROUP)
-        except (keystone.ClientException, cfg.Error) as error:
-            raise ConfigInvalid(reason=f"[{USER_GROUP}]: {error}") from error
-        if auth is None:
-            raise ConfigInvalid(reason=f"[images] store = glance needs [{USER_GROUP}] auth_type and what belongs to it")
-        return self._glance(auth, None)
-
-    def _glance(self, auth: object, request_id: str | None) -> Glance:
-        adapter = loading.load_adapter_from_conf_options(
-            self._conf, GROUP, session=self._session, auth=auth, global_request_id=request_id
-        )
-        adapter.service_type = adapter.service_type or "image"
-        adapter.interface = adapter.interface or ["internal", "public"]
-        return Glance(adapter, self._timeout)
+        return Glance(self._access.as_service(), self._timeout)
 
 
 class Glance:
@@ -185,29 +164,18 @@ class Glance:
 
     def _answer(self, method: str, path: str, **more: Any) -> Response:
         """Whatever it answers; raises GlanceUnreachable."""
-        url = self.url() + path
+        url, repeatable = self.url() + path, method in REPEATABLE
         with _reached():
-            answer: Response = self._adapter.request(url, method, raise_exc=False, timeout=self._timeout, **more)
-        return answer
+            return answered(self._adapter, url, method, repeatable=repeatable, timeout=self._timeout, **more)
 
 
-class _reached:  # noqa: N801 - used as a function
+@contextmanager
+def _reached() -> Iterator[None]:
     """Turns what keystoneauth raises on the way into our own words."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, keystone.Unauthorized):
-            raise GlanceUnreachable(reason="Keystone does not let us in", operator=str(error)) from error
-        if isinstance(error, keystone.ClientException):
-            raise GlanceUnreachable(reason=_kind(error), operator=str(error)) from error
-
-
-def _kind(error: keystone.ClientException) -> str:
-    if isinstance(error, keystone.ConnectTimeout | keystone.RequestTimeout):
-        return "there was no answer in time"
-    return "it or Keystone does not answer"
+    try:
+        yield
+    except keystone.ClientException as error:
+        raise GlanceUnreachable(reason=why(error), operator=str(error)) from error
 
 
 def _json(answer: Response) -> Record:

@@ -9,6 +9,7 @@ from typing import Any
 from keystoneauth1 import exceptions as keystone
 from requests import Response
 
+from stillframe.cloudaccess import answered, why
 from stillframe.errors.base import StillframeError
 from stillframe.errors.nova import NovaFailed, NovaForbids, NovaSilent, NovaUnreachable
 from stillframe.errors.request import InstanceNotFound
@@ -63,13 +64,13 @@ class NovaServers:
         url = f"{self._access.root()}/v2.1/servers/{server_id}{path}"
         more = {} if body is None else {"json": body}
         try:
-            answer: Response = self._adapter.request(
-                url, method, raise_exc=False, timeout=SECONDS, headers=dict(VERSION), **more
+            answer = answered(
+                self._adapter, url, method, repeatable=True, timeout=SECONDS, headers=dict(VERSION), **more
             )
         except (keystone.ConnectTimeout, keystone.RequestTimeout) as error:
             raise NovaSilent(seconds=SECONDS) from error
         except keystone.ClientException as error:
-            raise NovaUnreachable(reason="it or Keystone does not answer", operator=str(error)) from error
+            raise NovaUnreachable(reason=why(error), operator=str(error)) from error
         if answer.status_code >= HTTPStatus.BAD_REQUEST:
             raise _refusal(answer, server_id, what)
         return answer

@@ -11,6 +11,7 @@ from keystoneauth1 import exceptions as keystone
 from keystoneauth1.adapter import Adapter
 from requests import Response
 
+from stillframe.cloudaccess import REPEATABLE, answered, why
 from stillframe.errors.base import StillframeError
 from stillframe.errors.cinder import (
     CinderFailed,
@@ -85,19 +86,13 @@ class Cinder:
 
     def _answer(self, method: str, path: str, version: str | None = None, **more: Any) -> Response:
         """Whatever it answers; raises CinderUnreachable."""
+        repeatable = method in REPEATABLE
         try:
-            answer: Response = self._adapter.request(
-                path, method, raise_exc=False, timeout=self._timeout, microversion=version, **more
+            return answered(
+                self._adapter, path, method, repeatable=repeatable, timeout=self._timeout, microversion=version, **more
             )
-        except keystone.EndpointNotFound as error:
-            raise CinderUnreachable(reason="the catalogue has no endpoint of it", operator=str(error)) from error
-        except keystone.Unauthorized as error:
-            raise CinderUnreachable(reason="Keystone does not let us in", operator=str(error)) from error
-        except (keystone.ConnectTimeout, keystone.RequestTimeout) as error:
-            raise CinderUnreachable(reason="there was no answer in time", operator=str(error)) from error
         except keystone.ClientException as error:
-            raise CinderUnreachable(reason="it or Keystone does not answer", operator=str(error)) from error
-        return answer
+            raise CinderUnreachable(reason=why(error), operator=str(error)) from error
 
 
 def _check(answer: Response, what: str) -> Response:
