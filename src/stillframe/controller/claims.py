@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from stillframe.controller import backends
 from stillframe.controller.database import Database
 from stillframe.controller.schema import claims
+from stillframe.errors.base import StillframeError
 
 CLAIM = 120.0  # seconds: longer than any one call to an image store; prolonged between two
 FORGOTTEN = 3600.0  # seconds after which the claim of a dead controller is of no interest any more
@@ -42,9 +43,15 @@ class Claims:
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Whether it is ours; released at the end, or left to lapse after a failure, which is no hurry to repeat."""
+        """Whether it is ours; released at the end, also after a failure: another may reach what this one does not."""
         mine = self.take(name)
-        yield mine
+        try:
+            yield mine
+        except BaseException:
+            if mine:
+                with suppress(StillframeError):  # the failure comes first, and a claim lapses by itself
+                    self.release(name)
+            raise
         if mine:
             self.release(name)
 

@@ -119,13 +119,11 @@ class NovaWatch:
     def run_once(self, now: datetime) -> None:
         """One look at every server that is being captured. Raises NovaUnreachable, NovaSilent."""
         rows = self._db.read(_undecided)
-        if not rows or not self._claims.take("nova-watch"):
+        if not rows:
             return
-        try:
-            for row in rows:
+        with self._claims.held("nova-watch") as mine:
+            for row in rows if mine else ():
                 self._look(row, now)
-        finally:
-            self._claims.release("nova-watch")  # also after a failure: another may reach Nova
 
     def _look(self, row: AnyRow, now: datetime) -> None:
         why = self._against(row.instance_id)

@@ -45,15 +45,19 @@ def test_a_claim_that_only_a_clock_can_have_made_that_was_set_back_since_is_none
     assert Claims(other).take("work")
 
 
-def test_work_that_failed_stays_claimed_by_who_may_repeat_it(db: Database, other: Database) -> None:
-    mine = Claims(db)
-    with pytest.raises(ZeroDivisionError), mine.held("work") as is_mine:
+def test_work_that_failed_is_for_whoever_asks_next(db: Database, other: Database) -> None:
+    with pytest.raises(ZeroDivisionError), Claims(db).held("work") as is_mine:
         assert is_mine
         _ = 1 / 0
-    assert not Claims(other).take("work")
-    with mine.held("work") as is_mine:
-        assert is_mine
     assert Claims(other).take("work")
+
+
+def test_work_of_others_is_not_released_by_a_failure(db: Database, other: Database) -> None:
+    assert Claims(other).take("work")
+    with pytest.raises(ZeroDivisionError), Claims(db).held("work") as is_mine:
+        assert not is_mine
+        _ = 1 / 0
+    assert not Claims(db).take("work")
 
 
 def test_of_many_at_once_exactly_one_gets_it(db: Database, other: Database) -> None:
