@@ -1,4 +1,4 @@
-"""A cloud on this machine: RabbitMQ, an api, controllers, and agents with a libvirtd each; each can be killed.
+"""A cloud on this machine: RabbitMQ, apis, controllers, and agents with a libvirtd each; each can be killed.
 
 An agent is asked through the cloud's API, so what takes a service (lab.captures) takes an agent as well.
 """
@@ -20,13 +20,14 @@ READY = "INFO stillframe.services.process: ready"
 
 
 class Part(Service):
-    """One service of the cloud, as a process."""
+    """One service of the cloud, as a process; `within`: the words before its command that put it somewhere else."""
 
     name = ""
+    within: Sequence[str] = ()
 
     def command(self) -> Sequence[str | Path]:
         """See Service."""
-        return (STILLFRAME.with_name(f"stillframe-{self.name}"),)
+        return (*self.within, STILLFRAME.with_name(f"stillframe-{self.name}"))
 
     def launch(self) -> subprocess.Popen[bytes]:
         """See Service."""
@@ -65,12 +66,14 @@ class Cloud:
         hosts: Sequence[PrivateLibvirtd],
         options: Options | None = None,
         *,
+        apis: int = 1,
         controllers: int = 1,
         database: str | None = None,
+        broker: str = "127.0.0.1",
     ) -> None:
-        """`database` is SQLAlchemy's URL; without one the services share a file."""
+        """`database` is SQLAlchemy's URL; without one the services share a file. `broker`: where RabbitMQ listens."""
         directory.mkdir(exist_ok=True)
-        self.broker = RabbitMq(directory / "rabbitmq")
+        self.broker = RabbitMq(directory / "rabbitmq", broker)
         self.database = database or f"sqlite:///{directory}/stillframe.sqlite"
         shared = _merged(
             {
@@ -80,7 +83,7 @@ class Cloud:
             },
             options or {},
         )
-        self.api = Api(directory / "api", None, shared)
+        self.apis = [Api(directory / f"api{n}", None, shared) for n in range(apis)]
         self.controllers = [Controller(directory / f"controller{n}", None, shared) for n in range(controllers)]
         without = {group: values for group, values in shared.items() if group != "database"}
         self.agents = [
@@ -91,10 +94,15 @@ class Cloud:
             agent.socket = self.api.socket
         self._stack = ExitStack()
 
+    @property
+    def api(self) -> Api:
+        """The first one, through which agents are asked."""
+        return self.apis[0]
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.broker)
-            for part in (self.api, *self.controllers, *self.agents):
+            for part in (*self.apis, *self.controllers, *self.agents):
                 stack.callback(part.discard)
                 part.start()
             self._stack = stack.pop_all()

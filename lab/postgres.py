@@ -6,8 +6,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab import processes
 from lab.daemon import Daemon
 from lab.tools import ToolFailed
+from lab.wait import until
 
 USER = "stillframe"
 PASSWORD = "only-of-the-lab"  # noqa: S105
@@ -50,6 +52,14 @@ class Postgres(Daemon):
             PROGRAMS / "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--host", self.directory, "--username",
             USER, "--command", statement, "postgres",
         )  # fmt: skip
+
+    def kill(self) -> None:
+        """As a crash; returns once its backends have noticed: until then no other server may have the data."""
+        super().kill()
+        until(lambda: not self._backends(), 30, f"the end of all backends in {self._data}")
+
+    def _backends(self) -> tuple[int, ...]:
+        return processes.matching(lambda entry: (entry / "cwd").readlink() == self._data)
 
     def command(self) -> Sequence[str | Path]:
         """See Daemon."""

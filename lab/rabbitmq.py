@@ -26,7 +26,7 @@ READY_DEADLINE = 120.0  # seconds; about six on an idle machine
 ERLANG = "+S 1:1 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 CONFIGURATION = """\
-listeners.tcp.1 = 127.0.0.1:{port}
+listeners.tcp.1 = {address}:{port}
 default_user = {user}
 default_pass = {password}
 loopback_users = none
@@ -40,16 +40,17 @@ log.file.level = info
 class RabbitMq:
     """A broker whose files all lie in `directory`; what it keeps outlives kill() and start()."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
         self.directory = directory
         self.port, self._epmd_port, self._distribution_port = _free_ports(3)
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         self.url = f"rabbit://{USER}:{quote(PASSWORD, safe='')}@{self.host}/"
         self._node = f"sf{secrets.token_hex(4)}@localhost"
         self._epmd: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port, user=USER, password=PASSWORD))
+        configuration = CONFIGURATION.format(address=address, port=self.port, user=USER, password=PASSWORD)
+        (directory / "rabbitmq.conf").write_text(configuration)
         (directory / "enabled_plugins").write_text("[].\n")
 
     def __enter__(self) -> Self:

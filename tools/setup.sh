@@ -12,7 +12,7 @@ PACKAGES=(
     busybox-static gcc libc6-dev lz4 e2fsprogs grub-pc-bin grub-common # the test guest and its disks
 )
 DEV_PACKAGES=(curl libnbd-bin xfsprogs btrfs-progs mariadb-server-core mariadb-client-core systemd
-    ceph-mon ceph-osd ceph-common qemu-block-extra libfuse3-3)
+    ceph-mon ceph-osd ceph-common qemu-block-extra libfuse3-3 iproute2)
 BINDINGS=(libvirt.py libvirt_qemu.py libvirtmod.*.so libvirtmod_qemu.*.so nbd.py libnbdmod.*.so rados.*.so rbd.*.so)
 
 dev=no clients=no cloud=no
