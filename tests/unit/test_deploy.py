@@ -17,7 +17,8 @@ GUIDE = (ROOT / "docs" / "cloud.md").read_text()
 
 
 def test_every_service_has_its_unit() -> None:
-    assert [unit.stem for unit in UNITS] == ["stillframe-agent", "stillframe-api", "stillframe-controller"]
+    services = ["stillframe", "stillframe-agent", "stillframe-api", "stillframe-controller"]
+    assert sorted(unit.stem for unit in UNITS) == services
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
@@ -31,8 +32,9 @@ def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_systemd_leaves_the_guard_alone() -> None:
-    assert "\nKillMode=process\n" in (ROOT / "deploy" / "systemd" / "stillframe-agent.service").read_text()
+@pytest.mark.parametrize("name", ["stillframe", "stillframe-agent"])
+def test_systemd_leaves_the_guard_alone(name: str) -> None:
+    assert "\nKillMode=process\n" in (ROOT / "deploy" / "systemd" / f"{name}.service").read_text()
 
 
 @pytest.mark.parametrize("service", ["api", "controller", "agent"])

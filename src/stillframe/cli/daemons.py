@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from stillframe import config
@@ -50,6 +51,7 @@ def _main(service: str) -> int:
 def parser(service: str) -> argparse.ArgumentParser:
     """The options of a service's command."""
     made = argparse.ArgumentParser(prog=f"stillframe-{service}", description=WHAT[service], allow_abbrev=False)
+    made.add_argument("--version", action="version", version=f"%(prog)s {version('stillframe')}")
     made.add_argument(
         "--config-file",
         dest="files",

@@ -39,6 +39,8 @@ CAPTURE = {
     "wishes": "{}",
 }
 
+HOST = {"name": "one", "agent_run": "run-1", "sequence": 7, "last_seen": AT.replace(tzinfo=None), "lost": False}
+
 
 @pytest.fixture
 def old(new_url: Callable[[Path], str], tmp_path: Path) -> Iterator[Database]:
@@ -54,8 +56,7 @@ def _first_release(connection: Connection) -> None:
     configuration.set_main_option("script_location", str(MIGRATIONS))
     configuration.attributes["connection"] = connection
     alembic.command.upgrade(configuration, "0001")
-    host = {"name": "one", "agent_run": "run-1", "sequence": 7, "last_seen": AT.replace(tzinfo=None), "lost": False}
-    _insert(connection, "hosts", host)
+    _insert(connection, "hosts", HOST)
     _insert(connection, "captures", CAPTURE | {"id": "waiting", "status": "pending"})
     ended = {"id": "ended", "status": "completed", "phase": "ended", "ended_at": AT.replace(tzinfo=None)}
     _insert(connection, "captures", CAPTURE | ended)
@@ -87,3 +88,11 @@ def test_an_older_database_ends_up_with_exactly_the_tables_of_the_models(old: Da
 
     old.upgrade()
     assert old.read(differences) == []
+
+
+def test_the_release_before_goes_on_writing_while_it_is_replaced(old: Database) -> None:
+    """Apis and controllers are upgraded one after the other: what the first release did works on every schema."""
+    old.upgrade()
+    old.write(_insert, "captures", CAPTURE | {"id": "later", "status": "pending"})
+    old.write(_insert, "hosts", HOST | {"name": "two"})
+    assert {capture.id for capture in Captures(old, Bells()).list()} == {"waiting", "ended", "later"}
