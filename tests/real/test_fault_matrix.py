@@ -16,6 +16,7 @@ CELLS = (
     "lease.FrozenGuest.giving-back/exception/reflink+clone:sharing",
     "lease.SuspendedGuest.taken/kill-alone/reflink+clone:sharing",
     "lease.SuspendedGuest.taken/exception/reflink+directory:sharing",
+    "lease.SuspendedGuest.given-back/hang/reflink+clone:sharing",
     "lease.SuspendedGuest.taken/stop/cold+directory:running",
     "lease.BackupJob.journaled/kill/backup+directory:running",
     "lease.BackupJob.giving-back/kill/backup+directory:running",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from stillframe.capture.guarding import Arm, ArmKind
@@ -23,7 +24,7 @@ from stillframe.errors.capture import (
 )
 from stillframe.errors.service import GuardUnavailable
 from stillframe.hypervisor import guestagent
-from stillframe.model import Consistency, Instant, now
+from stillframe.model import Consistency, Instant
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,9 +51,12 @@ def trim(work: Work) -> None:
 
 
 def at_one_instant(
-    work: Work, act: Callable[[], T], *, otherwise: Callable[[], AbstractContextManager[object]] = nullcontext
+    work: Work,
+    act: Callable[[], tuple[datetime, T]],
+    *,
+    otherwise: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Instant, T]:
-    """Runs `act`, which fixes the state, with the guest's filesystems frozen where that can be had.
+    """Runs `act`, which fixes the state and tells when, with the guest's filesystems frozen where that can be had.
 
     Where it cannot, within `otherwise`, which may keep the guest still in another way, or raise.
     The guest is thawed whatever happens, by the guard if not by us. Raises CannotFreeze or FrozenByOther when the
@@ -63,8 +67,7 @@ def at_one_instant(
         try:
             work.control.check()
             with nullcontext() if freeze else otherwise():
-                done = act()
-                captured_at = now()
+                captured_at, done = act()
         except BaseException:
             if freeze:
                 _thaw_after_failure(work, freeze)

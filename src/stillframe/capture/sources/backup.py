@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 from stillframe.capture import quiesce
@@ -30,7 +31,7 @@ from stillframe.errors.capture import (
     ScratchUnsafe,
 )
 from stillframe.hypervisor import backup, inventory, power
-from stillframe.model import PowerState
+from stillframe.model import PowerState, now
 
 # libvirt's policies under which a guest sees an error of the scratch as an error of its own disk
 TELLS_THE_GUEST = ("report", "ignore")
@@ -65,9 +66,7 @@ class Backup:
         )
         with work.leases.taking(lease):
             tools.guard.arm(_watch(lease, scratch, tools))
-            instant, _ = quiesce.at_one_instant(
-                work, lambda: backup.begin(tools.hypervisor, subject.instance.id, socket, disks, subject.others)
-            )
+            instant, _ = quiesce.at_one_instant(work, lambda: _begun(work, socket, disks))
         held = tuple(
             HeldDisk(wanted, socket=str(socket), scratch=str(path))
             for wanted, path in zip(subject.wanted, scratch, strict=True)
@@ -103,6 +102,11 @@ class Backup:
         lease = _lease(work, str(socket), hold.run)
         tools.guard.arm(_watch(lease, _scratch_of(hold), tools))
         return hold
+
+
+def _begun(work: Work, socket: Path, disks: tuple[backup.BackupDisk, ...]) -> tuple[datetime, None]:
+    backup.begin(work.tools.hypervisor, work.subject.instance.id, socket, disks, work.subject.others)
+    return now(), None
 
 
 def _lease(work: Work, socket: str, run: str) -> BackupJob:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from stillframe.capture import quiesce
@@ -16,7 +17,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.errors.capture import InstantLost, WayClosed
 from stillframe.hypervisor import power
-from stillframe.model import PowerState
+from stillframe.model import PowerState, now
 
 
 class Reflink:
@@ -54,11 +55,11 @@ class Reflink:
         return hold
 
 
-def _share_while_stopped(work: Work) -> tuple[tuple[HeldDisk, ...], float | None]:
-    """The held disks, and for how many milliseconds we stopped the guest (None: someone else had paused it)."""
+def _share_while_stopped(work: Work) -> tuple[datetime, tuple[tuple[HeldDisk, ...], float | None]]:
+    """When; the held disks, and for how many milliseconds we stopped the guest (None: someone else had paused it)."""
     began = time.monotonic()
     with standing_still(work) as stopped:
-        held = share(work)
+        held, at = share(work), now()
         if power.state(work.tools.hypervisor, work.subject.instance.id)[0] != PowerState.PAUSED:
             raise WayClosed(way="reflink", reason="the guest was resumed by someone else meanwhile")
-    return held, round((time.monotonic() - began) * 1000, 1) if stopped else None
+    return at, (held, round((time.monotonic() - began) * 1000, 1) if stopped else None)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from stillframe.capture import quiesce
 from stillframe.capture.held import HeldDisk, Hold
@@ -20,7 +21,7 @@ from stillframe.disks.rbd import capabilities, snapshots
 from stillframe.errors.capture import DeadlineExceeded, InstanceGone, InstantLost, WayClosed
 from stillframe.errors.ceph import CephForbidden, CephUnreachable
 from stillframe.hypervisor import power
-from stillframe.model import Consistency, Disk, Instant, VmState
+from stillframe.model import Consistency, Disk, Instant, VmState, now
 
 LOG = logging.getLogger(__name__)
 
@@ -123,8 +124,8 @@ def _told() -> Iterator[None]:
         raise WayClosed(way="snapshot", reason=reason, operator=operator) from error
 
 
-def _taken(work: Work, disks: list[_Prepared]) -> float | None:
-    """Takes all snapshots; for how many milliseconds we stopped the guest for it (None: we did not).
+def _taken(work: Work, disks: list[_Prepared]) -> tuple[datetime, float | None]:
+    """Takes all snapshots; when, and for how many milliseconds we stopped the guest for it (None: we did not).
 
     One snapshot is of one instant by itself. Several are if nobody writes meanwhile: a freeze keeps filesystems still,
     but not what is written beside them.
@@ -133,7 +134,8 @@ def _taken(work: Work, disks: list[_Prepared]) -> float | None:
     with standing_still(work) if len(disks) > 1 else nullcontext(False) as stopped:
         for disk in disks:
             _take(work, disk)
-    return round((time.monotonic() - began) * 1000, 1) if stopped else None
+        at = now()
+    return at, round((time.monotonic() - began) * 1000, 1) if stopped else None
 
 
 def _take(work: Work, disk: _Prepared) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from stillframe.capture import quiesce
 from stillframe.capture.held import HeldDisk, Hold
@@ -22,7 +23,7 @@ from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import DeadlineExceeded
 from stillframe.errors.cinder import VolumesInMotion
 from stillframe.errors.service import ControllerUnreachable, DatabaseUnusable
-from stillframe.model import Consistency
+from stillframe.model import Consistency, now
 
 ASK = 0.05  # seconds between two questions whether the snapshots are there
 AWAY = (ControllerUnreachable.code, DatabaseUnusable.code)
@@ -60,14 +61,14 @@ class Volumes:
         return hold
 
 
-def _await_snapshots(work: Work) -> None:
-    """Says that the guest stands still, until the snapshots are there; raises DeadlineExceeded."""
+def _await_snapshots(work: Work) -> tuple[datetime, None]:
+    """Says that the guest stands still, until the snapshots are there, and when that was; raises DeadlineExceeded."""
     seconds = work.tools.options.freeze_timeout
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             if work.controller.stand_still(work.capture_id, work.attempt):
-                return
+                return now(), None
         except StillframeError as error:
             if error.fault.code not in AWAY:
                 raise
