@@ -28,8 +28,8 @@ from stillframe.model import now
 
 LOST = (OSError, http.client.HTTPException)  # what a client sees of a service that dies while it answers
 ANSWERS = 3.0  # seconds within which the service answers, or has just been broken
-HAPPENS = 20.0  # seconds within which a point is come to
-ENDS = 30.0  # seconds within which a capture ends after its fault
+HAPPENS = 40.0  # seconds within which a point is come to
+ENDS = 60.0  # seconds within which a capture ends after its fault: a slow one that goes on takes half of it
 GONE = 30.0  # seconds within which nothing is left after that
 IN_HAND = "step.plan.entered"
 BY_ITSELF = ("call.heartbeat", "guard.disarm")  # points that are come to without a capture too

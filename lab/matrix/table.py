@@ -19,8 +19,8 @@ INTRODUCTION = """\
 
 `make test-faults` makes captures of real guests, breaks each at one named point in one way, and then checks what must
 hold. Points lie around every lease, step, record and call ([`failpoints.py`](../src/stillframe/failpoints.py)); in
-production they do nothing. {cells} of {wanted} cells were run in {minutes:.0f} minutes by {lanes} lanes side by side;
-{holding} hold. No guest write failed; the longest took {stall:.0f} ms, on a machine as busy as that makes it.
+production they do nothing. {cells} cells were run in {minutes:.0f} minutes by {lanes} lanes side by side; {holding}
+hold. No guest write failed; the longest took {stall:.0f} ms, on a machine as busy as that makes it.
 
 After each cell: the guest runs and is thawed; no backup job, scratch, socket, child process, half image, lease or
 `task_state` is left; the capture is in one final state whose timeline tells what happened; there is exactly one image
@@ -65,13 +65,11 @@ its image `active` all the same.""",
 }
 
 
-def page(outcomes: Outcomes, broken: int, wanted: int, minutes: float, lanes: int) -> str:
+def page(outcomes: Outcomes, broken: int, minutes: float, lanes: int) -> str:
     """The whole page; a cell that does not hold is in no table."""
     stall = max((outcome.stall for outcome in outcomes.values()), default=0.0)
-    cells = len(outcomes) + broken
-    head = INTRODUCTION.format(
-        cells=cells, wanted=wanted, holding=len(outcomes), minutes=minutes, lanes=lanes, stall=stall * 1000
-    )
+    cells, holding = len(outcomes) + broken, len(outcomes)
+    head = INTRODUCTION.format(cells=cells, holding=holding, minutes=minutes, lanes=lanes, stall=stall * 1000)
     return "\n".join([head, *(part for kind in Break for part in _section(kind, outcomes))])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lab.faulty import Action, Fault
 
 SLOWLY = 1 << 20  # bytes a second: time enough to cancel a capture, or to lose its host
-LONG = 12.0  # seconds that a heartbeat hangs until its host counts as lost: looked for every 5
+LONG = 16.0  # seconds that a heartbeat hangs until its host counts as lost: looked for every 5, twice at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
