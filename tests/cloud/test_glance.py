@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+import requests
 
 from lab import captures
 from lab.openstack.glance import PLAIN
@@ -171,6 +172,28 @@ def test_a_glance_that_hangs_fails_the_capture_and_is_tidied_when_it_is_back(sce
     assert (shown["status"], shown["fault"]["code"]) == ("failed", "deadline-exceeded")
     scene.gone(capture, 60)
     assert captures.left_behind(scene.service, scene.guest) == []
+
+
+def test_a_keystone_that_is_away_in_mid_upload_is_not_missed(scene: Scene) -> None:
+    """Glance has checked our tokens before, and what it has not is asked until Keystone is back."""
+    capture = scene.begin(bandwidth=SLOW)
+    captures.moving(scene.service, capture)
+    scene.stage.keystone.restart(between=lambda: captures.ended(scene.service, capture))
+    scene.whole(capture)
+    assert captures.left_behind(scene.service, scene.guest) == []
+
+
+def test_a_keystone_that_is_away_is_told_to_who_asks_and_nothing_is_done(scene: Scene) -> None:
+    tokens = {"X-Auth-Token": scene.cloud().session.get_token() + "x"}  # one that nobody has checked yet
+    url = f"http://127.0.0.1:{scene.stage.port}/v2.1/servers/{scene.guest.id}/action"
+    body = {"createImage": {"name": "golden"}}
+
+    def asked() -> None:
+        assert requests.post(url, json=body, headers=tokens, timeout=60).status_code == 503
+
+    scene.stage.keystone.restart(between=asked)
+    assert scene.at_rest()
+    scene.only("base")
 
 
 def test_bytes_that_glance_stored_otherwise_fail_the_capture(scene: Scene) -> None:
