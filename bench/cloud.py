@@ -18,12 +18,14 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
+from bench import footprint
 from bench.api import Client, milliseconds
-from bench.experiment import Experiment, Options
+from bench.experiment import MIB, Experiment, Options
 from bench.results import Result
 from lab.cloud import Cloud
 from lab.hosts import SimulatedHost, instance
@@ -77,8 +79,24 @@ def accepted(socket: Path, hosts: int, instances: int) -> list[float]:
         return list(clients.map(one, servers))
 
 
-def over_rabbitmq(directory: Path, agents: int, instances: int) -> tuple[float, list[float]]:
-    """Captures a second, from the first wish to the last end, and the milliseconds of each wish."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a cloud did, and what it took."""
+
+    rate: float  # captures a second, from the first wish to the last end
+    times: list[float]  # milliseconds of each wish
+    memory: dict[str, float]  # MiB of each service at its peak
+    recorded: float  # bytes in the database for each capture
+
+    def __str__(self) -> str:
+        memory = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in self.memory.items())
+        return (
+            f"{len(self.times)} captures, {self.rate:.1f} a second; {memory}; {self.recorded:.0f} bytes recorded each"
+        )
+
+
+def over_rabbitmq(directory: Path, agents: int, instances: int) -> Served:
+    """A wish for each instance, from the first to the last end."""
     directory.mkdir()
     with (
         Postgres(directory / "postgres") as server,
@@ -89,6 +107,7 @@ def over_rabbitmq(directory: Path, agents: int, instances: int) -> tuple[float, 
         asking = Client(cloud.api.socket)
         url = f"/v2.1/servers?limit={wanted}"
         until(lambda: len(asking.ask("GET", url)["servers"]) == wanted, DEADLINE, "all instances", pause=0.2)
+        before = _size(server)
         began = time.monotonic()
         times = accepted(cloud.api.socket, agents, instances)
         with_db = Captures(Database(cloud.database), InProcess())
@@ -97,7 +116,13 @@ def over_rabbitmq(directory: Path, agents: int, instances: int) -> tuple[float, 
         attempts = {capture.attempt for capture in with_db.list()}
         if attempts != {1}:
             sys.exit(f"captures took {attempts} attempts")
-    return wanted / took, times
+        parts = {"api": cloud.api, "controller": cloud.controllers[0]}
+        memory = {name: footprint.peak_memory((part.pid,)) / MIB for name, part in parts.items()}
+        return Served(wanted / took, times, memory, (_size(server) - before) / wanted)
+
+
+def _size(server: Postgres) -> int:
+    return int(server.sql("SELECT pg_database_size('stillframe')"))
 
 
 def in_process(directory: Path, agents: int, instances: int) -> float:
@@ -144,10 +169,10 @@ def run(options: Options) -> list[Result]:
     instances = 3 if options.quick else CAPTURES // AGENTS
     with tempfile.TemporaryDirectory(prefix="sfb-", dir="/tmp") as made:
         Path(made).chmod(0o755)  # PostgreSQL runs as nobody
-        rate, times = over_rabbitmq(Path(made) / "cloud", agents, instances)
-        options.say(f"{len(times)} captures, {rate:.1f} a second; now without a broker")
+        served = over_rabbitmq(Path(made) / "cloud", agents, instances)
+        options.say(f"{served}; now without a broker")
         floor = in_process(Path(made) / "floor", agents, instances)
-    count = len(times)
+    rate, times, count = served.rate, served.times, len(served.times)
     p50, p99 = median(times), quantiles(times, n=100)[98]
     against = "Nova 34 on such a machine"
     return [

@@ -46,8 +46,14 @@ class Turn:
     nova: float
 
     def __str__(self) -> str:
-        steps = ", ".join(f"{step['name']} {_seconds(step):.1f}" for step in self.ours.record["steps"])
-        return f"ours {self.ours.seconds:.1f} s ({steps}), curl {self.curl:.1f} s, nova {self.nova:.1f} s"
+        record = self.ours.record
+        created, started, ended = (_at(record[name]) for name in ("created_at", "started_at", "ended_at"))
+        last = _at(record["steps"][-1]["ended_at"])
+        asked = self.ours.seconds - (ended - created)
+        spans = [("asked", asked), ("waited", started - created)]
+        spans += [(step["name"], _at(step["ended_at"]) - _at(step["started_at"])) for step in record["steps"]]
+        told = ", ".join(f"{name} {span:.1f}" for name, span in [*spans, ("ended", ended - last)])
+        return f"ours {self.ours.seconds:.1f} s ({told}), curl {self.curl:.1f} s, nova {self.nova:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +159,8 @@ def run(options: Options) -> list[Result]:
     ]
 
 
-def _seconds(step: dict[str, Any]) -> float:
-    began, ended = (datetime.fromisoformat(step[name]) for name in ("started_at", "ended_at"))
-    return (ended - began).total_seconds()
+def _at(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def _said(options: Options, number: int, runs: int, subject: Subject) -> Turn:
