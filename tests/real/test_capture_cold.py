@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import libvirt
+import pytest
 
 from lab import blocks, captures, disks
 from lab.domains import Guest
@@ -75,6 +76,7 @@ def _to_the_export(service: Service, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+@pytest.mark.faults
 def test_a_guest_goes_on_as_soon_as_the_service_is_killed(guests: Guests, service: Service, tmp: Path) -> None:
     guest = guests.writing(disks.raw(tmp / "disk", SIZE, {**blocks.autorun(slots=SLOTS), **ballast()}))
     capture = begun(service, guest)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import libvirt
+import pytest
 
 from lab import blocks, captures, disks, filesystems
 from lab.disks import GuestDisk
@@ -90,6 +91,7 @@ def _fill(place: Path) -> None:
             return
 
 
+@pytest.mark.faults
 def test_a_guest_that_its_own_disk_has_stopped_stays_so(
     libvirtd: PrivateLibvirtd, guests: Guests, service: Service, tmp: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_stopped_guest_is_saved_though_nobody_but_the_cluster_knows_its_size(
     ceph_lab.tidy(service, ceph, before)
 
 
+@pytest.mark.ceph
 def test_several_disks_are_saved_at_one_instant(
     guests: Guests, ceph: CephCluster, start_service: StartService, tmp: Path
 ) -> None:
@@ -231,6 +232,7 @@ def test_an_image_can_be_deleted_while_it_is_made_flat(
     ceph_lab.tidy(service, ceph, before, writer.guest)
 
 
+@pytest.mark.ceph
 def test_who_opened_the_image_before_it_was_flat_reads_the_same_afterwards(
     writer: Writing, ceph: CephCluster, start_service: StartService, tmp: Path
 ) -> None:
@@ -253,6 +255,7 @@ def test_who_opened_the_image_before_it_was_flat_reads_the_same_afterwards(
     ceph_lab.delete(service, shown["id"])
 
 
+@pytest.mark.ceph
 def test_the_disk_can_go_to_the_trash_while_its_image_is_made_flat(
     guests: Guests, ceph: CephCluster, start_service: StartService, tmp: Path
 ) -> None:

@@ -30,6 +30,7 @@ MEMBER = Signature("bob", "battery staple")
 SLOW = "512k"  # bytes a second: a capture that lasts as long as a test needs it
 
 once = pytest.mark.parametrize("service", ["none"], indirect=True, scope="module")  # signing in has no part in it
+signed = pytest.mark.parametrize("service", ["http_basic"], indirect=True, scope="module")  # all that it takes without
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,7 @@ def test_openstack_lists_and_shows(clients: Clients, guest: Guest) -> None:
     assert clients.openstack("image", "list", "-f", "json") == []
 
 
+@signed
 def test_openstack_server_image_create_wait_and_save(clients: Clients, guest: Guest) -> None:
     words = ("--wait", "--name", "golden", "--property", "color=blue", "db", "-f", "json")
     image = clients.openstack("server", "image", "create", *words)

@@ -37,7 +37,7 @@ CELLS = (
     "journal.keep.after/kill/backup+directory:running",
     "journal.ended.before/exception/backup+directory:running",
     "journal.forget.after/exception/backup+directory:running",
-    "guard.arm.after/kill-alone/backup+directory:running",
+    "guard.arm.after/kill/backup+directory:running",
     "lease.DiskSnapshot.taken/kill-alone/snapshot+directory:on-rbd",
     "lease.HalfRbdImage.taken/exception/snapshot+clone:on-rbd",
     "rbd.snap.after/kill/snapshot+clone:on-rbd",

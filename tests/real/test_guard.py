@@ -181,6 +181,7 @@ def test_a_backup_is_kept_for_the_grace_and_then_aborted(
     agents.guard_ends(guard)
 
 
+@pytest.mark.faults
 def test_a_new_agent_adopts_the_guard_and_the_backup_goes_on(
     connection: Connection, guests: Guests, agents: Agents, tmp: Path
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_freeze_that_lasts_too_long_is_thawed_though_the_agent_lives(
     assert not link.disarm(arm.key)
 
 
+@pytest.mark.faults
 def test_a_hung_guest_agent_is_asked_until_it_thaws(
     connection: Connection, guests: Guests, agents: Agents, tmp: Path
 ) -> None:

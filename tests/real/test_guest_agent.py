@@ -74,6 +74,7 @@ def test_an_agent_that_hangs_is_not_asked_to_freeze(
     live.tidy(service)
 
 
+@pytest.mark.faults
 @QUIESCE
 def test_an_agent_that_hangs_in_the_middle_of_a_freeze_thaws_when_it_answers(
     quiesce: bool, writer: Writing, start_service: StartService, tmp: Path
@@ -93,6 +94,7 @@ def test_an_agent_that_hangs_in_the_middle_of_a_freeze_thaws_when_it_answers(
     live.tidy(service, writer.guest, deadline=30)
 
 
+@pytest.mark.faults
 def test_a_late_freeze_is_undone_while_bytes_still_move(writer: Writing, start_service: StartService) -> None:
     service = start_service(SHORT)
     live.hook_agent(writer.guest, freeze="sleep 3; echo LAB freeze comes >/dev/console")

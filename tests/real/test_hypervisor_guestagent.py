@@ -50,6 +50,7 @@ def test_an_absent_agent_is_told_at_once(connection: Connection, guests: Guests,
         guestagent.freeze(connection, without.id, 5)
 
 
+@pytest.mark.faults
 def test_a_hung_agent_costs_its_deadline_and_a_late_freeze_is_thawed(
     connection: Connection, guests: Guests, tmp: Path
 ) -> None:

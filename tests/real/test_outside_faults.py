@@ -134,6 +134,7 @@ def test_a_backup_job_that_someone_else_aborts(service: Service, writer: Writing
     live.tidy(service, writer.guest)
 
 
+@pytest.mark.faults
 def test_a_guest_that_reboots_itself(guests: Guests, service: Service, tmp: Path) -> None:
     disk = disks.raw(tmp / "disk", SIZE, blocks.autorun(slots=SLOTS, pause_us=20000))
     guest = guests.writing(disk)

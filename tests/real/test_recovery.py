@@ -114,6 +114,7 @@ def test_killed_while_it_freezes_a_new_start_captures_the_guest(writer: Writing,
     live.tidy(service, writer.guest, deadline=30)
 
 
+@pytest.mark.faults
 def test_a_freeze_that_comes_long_after_the_kill_is_undone(writer: Writing, start_service: StartService) -> None:
     service = start_service({"capture": {"agent_timeout": 1}})
     live.hook_agent(writer.guest, freeze="sleep 9")
@@ -217,6 +218,7 @@ def test_killed_with_a_stopped_guest_it_goes_on_unless_the_guest_was_started(
     live.tidy(service)
 
 
+@pytest.mark.faults
 def test_libvirt_that_is_away_at_the_new_start_is_waited_for(tmp: Path, start_service: StartService) -> None:
     with PrivateLibvirtd(tmp / "host") as host:
         guests = Guests(host, tmp)

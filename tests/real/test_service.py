@@ -114,6 +114,7 @@ def test_sigterm_ends_a_capture_that_takes_longer(guests: Guests, start_service:
     live.tidy(service)
 
 
+@pytest.mark.faults
 def test_sigterm_with_a_guest_that_cannot_be_given_back_ends_all_the_same(
     guests: Guests, start_service: StartService, tmp: Path
 ) -> None:
