@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,6 +267,8 @@ def test_the_disk_can_go_to_the_trash_while_its_image_is_made_flat(
     service = start_service(ceph_lab.options(flatten_bandwidth=4 * MIB))
     shown = captures.capture(service, guest)
     until(lambda: "%" in str(captures.record(service, shown["id"])["held"]), 30, "the flattening to be seen")
+    [snap] = json.loads(ceph.rbd("snap", "ls", "--format", "json", str(disk.path)))
+    assert snap["name"] == f"stillframe-{shown['id']}"  # in no trash: what is not flat may need it yet
     guests.remove()
 
     ceph.rbd("trash", "mv", str(disk.path))

@@ -9,6 +9,7 @@ from functools import partial
 
 from stillframe.datapath.control import Control
 from stillframe.disks.ceph import Ceph
+from stillframe.disks.rbd import images
 from stillframe.disks.rbd.flatten import flatten
 from stillframe.errors.base import Reported, StillframeError, fault_of
 from stillframe.errors.capture import CaptureCancelled
@@ -54,8 +55,6 @@ class _Run:
     def _run(self) -> None:
         try:
             self._work(self.control)
-        except RbdMissing:
-            LOG.debug("image %s was removed before it was flat", self._name)
         except StillframeError as error:
             self.error = error
         except Exception as error:
@@ -116,6 +115,11 @@ class Flattening:
             control.check()
         try:
             found = self._ceph.at(place, fsid)
-            flatten(found.cluster, found.image, control)
+            try:
+                flatten(found.cluster, found.image, control)
+            except RbdMissing:
+                if images.listed(found.cluster, found.image, timeout=self._ceph.options.timeout):
+                    raise  # it is there, and what it was cloned from is not
+                LOG.debug("image %s was removed before it was flat", place)
         finally:
             self._turns.release()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stillframe import failpoints, records
-from stillframe.capture.rbdleases import DiskSnapshot, HalfRbdImage, ParentLink
+from stillframe.capture.rbdleases import UNTIL_FLAT, DiskSnapshot, HalfRbdImage, ParentLink
 from stillframe.capture.tools import Tools
 from stillframe.disks import export
 from stillframe.errors.base import fault_of
@@ -247,12 +247,18 @@ class Leases:
     def give_back_all(self, *, but: tuple[type[Any], ...] = ()) -> tuple[str, ...]:
         """Gives back everything, newest first; returns what could not be given back now, in words.
 
-        One that fails does not keep the others. A journal that cannot be written does not keep anything: what it
-        still names is given back once more after a restart, which does no harm.
+        One that fails does not keep the others, but for a disk's snapshot, which waits for what was cloned from it:
+        librbd takes a clone's name off its parent before it takes the parent off the clone, and whoever is killed
+        between the two leaves a clone that seems to need nothing and cannot be opened without. A journal that cannot
+        be written does not keep anything: what it still names is given back once more after a restart, which does no
+        harm.
         """
         left = []
         for lease in reversed(self._held.copy()):
             if isinstance(lease, but):
+                continue
+            if isinstance(lease, DiskSnapshot) and self.of(ParentLink):
+                left.append(f"{lease}: {UNTIL_FLAT}")
                 continue
             try:
                 self.give_back(lease)

@@ -15,6 +15,7 @@ from stillframe.disks.rbd import images, snapshots
 from stillframe.errors.ceph import BeingGivenBack, RbdInUse
 from stillframe.model import RbdPlace
 
+UNTIL_FLAT = "It goes once what was cloned from it is flat."
 DOUBT = 180.0  # seconds that an operation without an answer is given to come about: longer than librados tries it
 
 
@@ -36,8 +37,10 @@ class DiskSnapshot:
         try:
             if snapshots.exists(found.cluster, found.image, found.snap, timeout=seconds):  # also who may only read
                 snapshots.remove(found.cluster, found.image, found.snap, timeout=seconds)
+            else:
+                snapshots.remove_in_trash(found.cluster, found.image, found.snap, timeout=seconds)
         except RbdInUse as error:
-            raise BeingGivenBack(how="It goes once what was cloned from it is flat.") from error
+            raise BeingGivenBack(how=UNTIL_FLAT) from error
         _wait_out(self.doubtful_until)
 
     def __str__(self) -> str:

@@ -8,9 +8,12 @@ import pytest
 
 from stillframe.capture import leases
 from stillframe.capture.leases import HalfImage, Lease, Leases, OwnFile, SocketDirectory, decode, encode
+from stillframe.capture.rbdleases import DiskSnapshot, ParentLink
 from stillframe.capture.tools import Tools
 from stillframe.errors.capture import NoSpace
+from stillframe.errors.ceph import BeingGivenBack
 from stillframe.errors.service import JournalFailed
+from stillframe.model import RbdPlace
 
 NO_TOOLS = cast("Tools", None)
 
@@ -154,3 +157,23 @@ def test_another_captures_leases_are_left_alone() -> None:
     allowed.add("of a")
     assert Leases("b", paper, NO_TOOLS).give_back_all() == ()
     assert given_back == []
+
+
+def test_the_snapshot_of_a_disk_waits_for_what_was_cloned_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, flat = RbdPlace("vms", "disk", snap="stillframe-i"), list[bool]()
+
+    def link_back(_link: ParentLink, _tools: Tools) -> None:
+        if not flat:
+            raise BeingGivenBack(how="50 % are copied.")
+
+    monkeypatch.setattr(ParentLink, "release", link_back)
+    monkeypatch.setattr(DiskSnapshot, "release", lambda *_: given_back.append("snapshot"))
+    held = Leases("c", Paper(), NO_TOOLS)
+    take(held, DiskSnapshot(place, "fsid"))
+    take(held, ParentLink(RbdPlace("vms", "i"), "fsid", "i"))
+
+    assert len(held.give_back_all()) == 2
+    assert given_back == []
+    flat.append(True)
+    assert held.give_back_all() == ()
+    assert given_back == ["snapshot"]

@@ -98,6 +98,22 @@ def exists(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bo
     return True
 
 
+def listed(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bool:
+    """Whether its pool has one of this name, which it may not be possible to open."""
+
+    def work(ioctx: rados.Ioctx) -> bool:
+        try:
+            ioctx.stat(f"rbd_id.{image.image}")
+        except rados.ObjectNotFound:
+            return False
+        return True
+
+    try:
+        return Task(cluster, "look for an image", image, caps=READ).run(timeout, work)
+    except PoolMissing:
+        return False
+
+
 def size(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> int:
     """Bytes; raises RbdMissing."""
     looking = Task(cluster, "look at an image", image, caps=READ)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import rados
 import rbd
 
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.task import READ, Task
-from stillframe.errors.ceph import PoolMissing, RbdMissing
+from stillframe.errors.ceph import CephForbidden, PoolMissing, RbdMissing
 
 TIMEOUT = 60.0  # seconds; milliseconds usually, but a lock's owner that was killed is waited for for 30 s
 
@@ -21,13 +24,31 @@ def create(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIM
 def remove(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
     """Unprotects and removes it; nothing happens where it, its image or its pool is gone.
 
-    With clones of format 2 it goes as soon as the last of them is flat; with those of format 1 raises RbdInUse.
+    While there are clones of format 1 raises RbdInUse; with those of format 2 it waits in the image's trash for them.
     """
     task = Task(cluster, "remove a snapshot", image, snap)
     try:
         task.on_image(timeout, lambda opened: drop(opened, snap))
     except (RbdMissing, PoolMissing):
         return
+
+
+def remove_in_trash(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
+    """As `remove`, from all that had this name before it was moved to the pool's trash.
+
+    Who may not look into the trash has no snapshot there: taking one needs more.
+    """
+
+    def work(ioctx: rados.Ioctx) -> None:
+        for thrown in rbd.RBD().trash_list(ioctx):
+            if thrown["name"] != image.image:
+                continue
+            with suppress(rbd.ImageNotFound), rbd.Image(ioctx, image_id=thrown["id"]) as opened:
+                if snap in named(opened):
+                    drop(opened, snap)
+
+    with suppress(PoolMissing, CephForbidden):
+        Task(cluster, "remove a snapshot of an image in the trash", image, snap).run(timeout, work)
 
 
 def drop(opened: rbd.Image, snap: str) -> None:
