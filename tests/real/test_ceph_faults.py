@@ -14,10 +14,13 @@ from lab.ceph import CephCluster
 from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
 from lab.wait import until
+from stillframe.capture.rbdleases import DOUBT
 from tests.real import live_tools as live
 from tests.real import rbd_tools as ceph_lab
 from tests.real.conftest import StartService
 from tests.real.live_tools import MIB, SLOWLY, Writing
+
+patient = pytest.mark.timeout(500)  # what had no answer in time is looked at again for DOUBT seconds
 
 pytestmark = pytest.mark.ceph  # make test-ceph
 
@@ -117,6 +120,7 @@ def fragile() -> Iterator[CephCluster]:
 IMPATIENT = {"images": {"rbd_locations": True}, "ceph": {"timeout": 3}, "capture": {"transfer_stall": 3}}
 
 
+@patient
 def test_an_osd_that_stands_still_ends_the_capture_in_time_and_is_tidied_when_it_goes_on(
     fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
 ) -> None:
@@ -132,7 +136,7 @@ def test_an_osd_that_stands_still_ends_the_capture_in_time_and_is_tidied_when_it
     shown = live.failed(service, capture, "deadline-exceeded", deadline=150)
     assert shown["held"]
     fragile.go_on("osd")
-    ceph_lab.flat(service, capture, deadline=150)
+    ceph_lab.flat(service, capture, deadline=DOUBT + 60)
     ceph_lab.tidy(service, fragile, before)
 
 
@@ -151,6 +155,7 @@ def test_nothing_is_begun_on_a_full_cluster(
     ceph_lab.tidy(service, fragile, before)
 
 
+@patient
 def test_a_cluster_that_fills_up_ends_the_capture_in_time_and_is_tidied_when_it_has_room(
     fragile: CephCluster, guests: Guests, start_service: StartService, tmp: Path
 ) -> None:
@@ -166,7 +171,7 @@ def test_a_cluster_that_fills_up_ends_the_capture_in_time_and_is_tidied_when_it_
     shown = live.failed(service, capture, "deadline-exceeded", deadline=150)
     assert shown["held"]
     fragile.make_room()
-    ceph_lab.flat(service, capture, deadline=150)
+    ceph_lab.flat(service, capture, deadline=DOUBT + 60)
     ceph_lab.tidy(service, fragile, before)
 
 
