@@ -25,13 +25,15 @@ def run(options: Options) -> list[Result]:
     count = options.runs(COUNT)
     with ground(options.directory) as place, place.service(place.directory / "service") as service:
         guest = place.guests.boot(disks.raw(place.directory / "disk", SIZE, {"some": bytes(MIB)}))
-        before: Mapping[str, float] = {}
+        found: list[Mapping[str, float]] = []
         for number in range(1, count + 1):
             remove_images(service, captures.capture(service, guest))
-            if number == min(WARM, count):
-                before = kept(service)
-        after = kept(service)
-    options.say(f"after {count} captures: {after}; after the first {min(WARM, count)}: {before}")
+            if number % WARM == 0 or number == count:
+                found.append(kept(service))
+                options.say(
+                    f"after {number} captures: " + ", ".join(f"{what} {now:.0f}" for what, now in found[-1].items())
+                )
+    before, after = found[0], found[-1]
     against = f"after the first {min(WARM, count)}"
     return [
         Result(f"growth-{what}", after[what], before[what], after[what] / before[what], unit, count, against)
