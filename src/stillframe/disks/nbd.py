@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
+import sys
 import time
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -76,10 +78,9 @@ class NbdReader:
         return ticket
 
     def finish(self, ticket: Hashable, check: Check) -> None:
-        offset, view = self._flying[ticket]  # type: ignore[index]
-        self._wait(ticket, offset, check)
-        view.release()
-        del self._flying[ticket]  # type: ignore[arg-type]
+        assert isinstance(ticket, int)  # noqa: S101 - as `start` gave it
+        self._wait(ticket, self._flying[ticket][0], check)
+        _forget(self._flying.pop(ticket)[1])
 
     def close(self) -> None:
         """Nothing writes to the buffers once the socket is shut."""
@@ -147,3 +148,20 @@ class NbdReader:
 
     def _failed(self, offset: int, error: Exception) -> ReadFailed:
         return ReadFailed(offset=offset, operator=f"{self._where}: {error}")
+
+
+def _references(view: memoryview) -> int:
+    return sys.getrefcount(view)
+
+
+ALONE: Final = _references(memoryview(b""))  # of a view that nobody has but who counts
+
+
+def _forget(view: memoryview) -> None:
+    """Releases a view, and gives back the reference that libnbd's binding keeps for ever (seen in 1.14).
+
+    Otherwise each read leaves some 200 bytes behind: 400 MB after a tebibyte.
+    """
+    view.release()
+    if _references(view) > ALONE + 1:  # ours, and one that nobody answers for
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(view))
