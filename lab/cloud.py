@@ -99,10 +99,23 @@ class Cloud:
         """The first one, through which agents are asked."""
         return self.apis[0]
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All services, in the order in which they are started."""
+        return (*self.apis, *self.controllers, *self.agents)
+
+    def repair(self) -> None:
+        """Starts whatever was killed."""
+        if not self.broker.running:
+            self.broker.start()
+        for part in self.parts:
+            if not part.running:
+                part.start()
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.broker)
-            for part in (*self.apis, *self.controllers, *self.agents):
+            for part in self.parts:
                 stack.callback(part.discard)
                 part.start()
             self._stack = stack.pop_all()

@@ -55,11 +55,7 @@ def cloud(hosts: list[PrivateLibvirtd], guests: list[Writing]) -> Iterator[Cloud
 def agent(cloud: Cloud) -> Iterator[Agent]:
     """The first host's; in the end all parts run."""
     yield cloud.agents[0]
-    if not cloud.broker.running:
-        cloud.broker.start()
-    for part in (*cloud.controllers, *cloud.agents):
-        if not part.running:
-            part.start()
+    cloud.repair()
 
 
 @pytest.fixture
@@ -240,8 +236,7 @@ def test_what_cannot_be_committed_in_time_fails_and_leaves_nothing_and_no_host_i
 
 def test_the_brokers_password_is_in_no_log(cloud: Cloud) -> None:
     cloud.broker.restart()
-    parts = (cloud.api, *cloud.controllers, *cloud.agents)
     until(lambda: "impl_rabbit" in cloud.agents[0].log(), 30, "the library to complain")
-    said = "".join(part.log() for part in parts)
+    said = "".join(part.log() for part in cloud.parts)
     for word in (PASSWORD, quote(PASSWORD, safe=""), PASSWORD.split("%", maxsplit=1)[0]):
         assert word not in said

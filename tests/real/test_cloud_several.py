@@ -72,9 +72,7 @@ def agent(cloud: Cloud, network: Network) -> Iterator[Agent]:
     """The first host's; in the end all parts run."""
     yield cloud.agents[0]
     network.mend()
-    for part in (*cloud.apis, *cloud.controllers, *cloud.agents):
-        if not part.running:
-            part.start()
+    cloud.repair()
 
 
 @pytest.fixture
