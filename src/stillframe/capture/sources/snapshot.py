@@ -18,6 +18,7 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.ceph import PREFIX, OnRbd
 from stillframe.disks.rbd import capabilities, snapshots
+from stillframe.disks.rbd.pending import PendingSnapshot
 from stillframe.errors.capture import DeadlineExceeded, InstanceGone, InstantLost, WayClosed
 from stillframe.errors.ceph import CephForbidden, CephUnreachable
 from stillframe.hypervisor import power
@@ -73,7 +74,7 @@ class _Prepared:
     """A disk whose snapshot can be taken at once."""
 
     wanted: Wanted
-    found: OnRbd
+    pending: PendingSnapshot
     lease: DiskSnapshot
 
 
@@ -95,21 +96,19 @@ def _prepared(work: Work, wanted: Wanted, stack: ExitStack) -> _Prepared:
     assert place is not None  # noqa: S101 - see _obstacle
     ours = replace(place, snap=f"{PREFIX}{wanted.image.id}")
     found = work.tools.ceph.at(ours)
-    _expect_heard(work, found)
     lease = DiskSnapshot(ours, found.cluster.fsid)
     stack.enter_context(work.leases.taking(lease))
-    if snapshots.exists(found.cluster, found.image, found.snap, timeout=seconds):
-        snapshots.remove(found.cluster, found.image, found.snap, timeout=seconds)
-    return _Prepared(wanted, found, lease)
-
-
-def _expect_heard(work: Work, found: OnRbd) -> None:
-    """A guest is never cut off from its disk for a snapshot: QEMU itself serves the disk then."""
-    if not work.subject.live:
-        return
     with _told():
-        silent = snapshots.owner_silent(found.cluster, found.image, timeout=work.tools.options.step_deadline)
-    if silent:
+        pending = PendingSnapshot(found.cluster, found.image, found.snap, timeout=seconds)
+        stack.callback(pending.close)
+        _expect_heard(work, pending, found)
+        pending.clear(seconds)
+    return _Prepared(wanted, pending, lease)
+
+
+def _expect_heard(work: Work, pending: PendingSnapshot, found: OnRbd) -> None:
+    """A guest is never cut off from its disk for a snapshot: QEMU itself serves the disk then."""
+    if work.subject.live and pending.owner_silent(work.tools.options.step_deadline):
         reason = f"the cluster has not heard lately of who has {found.image} open, and would cut the guest off"
         raise WayClosed(way="snapshot", reason=reason)
 
@@ -139,10 +138,9 @@ def _taken(work: Work, disks: list[_Prepared]) -> tuple[datetime, float | None]:
 
 
 def _take(work: Work, disk: _Prepared) -> None:
-    found, seconds = disk.found, work.tools.options.freeze_timeout
     try:
         with _told():
-            snapshots.create(found.cluster, found.image, found.snap, timeout=seconds)
+            disk.pending.take(work.tools.options.freeze_timeout)
     except DeadlineExceeded:
         with work.leases.taking(replace(disk.lease, doubtful_until=time.time() + DOUBT)):
             raise

@@ -86,8 +86,7 @@ def finished(work: Work, image: Making, parent: RbdPlace | None, md5: str | None
     """The image with its protected snapshot, as glance_store makes it."""
     found, wanted, seconds = image.found, image.wanted, work.tools.options.step_deadline
     with failpoints.around("rbd.snap"):
-        snapshots.create(found.cluster, found.image, SNAP, timeout=seconds)
-        snapshots.protect(found.cluster, found.image, SNAP, timeout=seconds)
+        snapshots.create_protected(found.cluster, found.image, SNAP, timeout=seconds)
     return ImageResult(
         id=wanted.image.id,
         disk_format="raw",

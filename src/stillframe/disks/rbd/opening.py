@@ -20,8 +20,9 @@ class Opening:
     image: rbd.Image
     size: int  # bytes
 
-    def __init__(self, purpose: Task, *, timeout: float, read_only: bool) -> None:
-        """Open it within so many seconds; raises what the task does."""
+    def __init__(self, purpose: Task, *, timeout: float, at: str | None = None, read_only: bool = False) -> None:
+        """Open it, or its snapshot `at`, within so many seconds; raises what the task does."""
+        self._at = at
         self._task = purpose
         self._read_only = read_only
         self._held: list[rbd.Image | rados.Ioctx] = []
@@ -41,6 +42,21 @@ class Opening:
         """The outcome of something that may take long, done in the line's thread."""
         return self._line.begin(lambda _: work(self.image))
 
+    def call(self, timeout: float, work: ImageWork[T], undo: ImageWork[object] | None = None) -> T:
+        """What `work` returns for the image; raises StillframeErrors only.
+
+        With DeadlineExceeded the image is closed as soon as `work` returns, after `undo`.
+        """
+        outcome = self._line.begin(lambda _: work(self.image), undo and (lambda _: undo(self.image)))
+        with self._task.translated():
+            try:
+                return outcome.result(timeout)
+            except TimeoutError as error:
+                if not outcome.cancel():
+                    return outcome.result()  # it came in the last moment
+                self.close(0)
+                raise DeadlineExceeded(what=self._task.waiting, seconds=timeout) from error
+
     def close(self, timeout: float = CLOSE) -> None:
         """Waits so long for what is in flight, then leaves it behind; never raises, and may be called again."""
         if self._closed:
@@ -56,8 +72,8 @@ class Opening:
     def _open(self, connection: rados.Rados) -> None:
         ioctx = task.pool(connection, self._task.image.pool)
         self._held.append(ioctx)
-        name, snap = self._task.image.image, self._task.snap or None
-        self.image = rbd.Image(ioctx, name, snapshot=snap, read_only=self._read_only)
+        name = self._task.image.image
+        self.image = rbd.Image(ioctx, name, snapshot=self._at, read_only=self._read_only)
         self._held.append(self.image)
         self.size = int(self.image.size())
 
