@@ -23,9 +23,8 @@ from stillframe.datapath.priority import yielding
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
-CHUNK = 1 << 19  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
-BUFFERS = 48
-AHEAD = 6  # chunks being read: more is hardly faster, and a guest's own write waits behind them all
+MEMORY = 24 << 20  # bytes of buffers, or of so many chunks where those are large
+FEWEST = 8
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
 
@@ -51,16 +50,17 @@ def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest
 
 def _copy(reader: Reader, layout: Layout, sink: Sink, control: Control, digests: Collection[str]) -> Copied:
     flow = Flow(control)
-    pool = Pool(BUFFERS, CHUNK)
+    chunk = max(reader.piece, sink.piece)
+    pool = Pool(max(MEMORY // chunk, FEWEST), chunk)
     hashing = {algorithm: Digest(flow.moved, algorithm) for algorithm in digests}
     drains = [Drain(sink, layout.length, pool, flow, control.meter.add)]
     drains += [Drain(each, layout.length, pool, flow, _uncounted) for each in hashing.values()]
-    feed = _Feed(reader, layout, pool, flow)
+    feed = _Feed(reader, layout, pool, flow, chunk)
     try:
-        for chunk, slot in feed.chunks(len(drains)):
+        for filled, slot in feed.chunks(len(drains)):
             failpoints.reached("bytes.read")
             for drain in drains:
-                drain.put(chunk, slot)
+                drain.put(filled, slot)
         _end(drains, flow)
         failpoints.reached("bytes.written")
     except BaseException as error:  # noqa: BLE001  (raised below, unless a drain failed first)
@@ -71,11 +71,22 @@ def _copy(reader: Reader, layout: Layout, sink: Sink, control: Control, digests:
     return Copied(layout.length, feed.data_bytes, {name: each.hexdigest() for name, each in hashing.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One that is in flight."""
+
+    ticket: Hashable
+    source: int
+    length: int
+
+
 class _Feed:
     """Reads ahead."""
 
-    def __init__(self, reader: Reader, layout: Layout, pool: Pool, flow: Flow) -> None:
+    def __init__(self, reader: Reader, layout: Layout, pool: Pool, flow: Flow, chunk: int) -> None:
         self.data_bytes = 0
+        self._chunk = chunk
+        self._ahead = max(reader.window // chunk, 2)  # chunks
         self._reader = reader
         self._layout = layout
         self._pool = pool
@@ -84,12 +95,12 @@ class _Feed:
 
     def chunks(self, drains: int) -> Iterator[tuple[Chunk, Slot]]:
         """Each chunk of the file in order, filled, for so many drains."""
-        ahead: deque[tuple[Chunk, Slot, list[Hashable]]] = deque()
-        for chunk in chunks(self._layout.pieces(), CHUNK):
+        ahead: deque[tuple[Chunk, Slot, list[_Read]]] = deque()
+        for chunk in chunks(self._layout.pieces(), self._chunk):
             while ahead and self._control.throttle.wait() > 0:  # what was read is not kept waiting with the next
                 yield self._finish(*ahead.popleft())
             self._throttle(chunk)
-            slot = self._pool.take(0) if len(ahead) < AHEAD else None
+            slot = self._pool.take(0) if len(ahead) < self._ahead else None
             while slot is None and ahead:
                 yield self._finish(*ahead.popleft())
                 slot = self._pool.take(0)
@@ -99,15 +110,22 @@ class _Feed:
         while ahead:
             yield self._finish(*ahead.popleft())
 
-    def _start(self, chunk: Chunk, slot: Slot) -> list[Hashable]:
+    def _start(self, chunk: Chunk, slot: Slot) -> list[_Read]:
         for at, data in chunk.metadata:
             slot.memory[at : at + len(data)] = data
-        return [self._reader.start(source, slot.memory[at : at + length]) for source, at, length in chunk.reads]
+        return [
+            read for source, at, length in chunk.reads for read in self._reads(source, slot.memory[at : at + length])
+        ]
 
-    def _finish(self, chunk: Chunk, slot: Slot, tickets: list[Hashable]) -> tuple[Chunk, Slot]:
-        for ticket, (source, _, length) in zip(tickets, chunk.reads, strict=True):
-            self._reader.finish(ticket, partial(self._flow.check, "Reading the held disk", source))
-            self.data_bytes += length
+    def _reads(self, source: int, memory: memoryview) -> Iterator[_Read]:
+        for at in range(0, len(memory), self._reader.piece):
+            part = memory[at : at + self._reader.piece]
+            yield _Read(self._reader.start(source + at, part), source + at, len(part))
+
+    def _finish(self, chunk: Chunk, slot: Slot, reads: list[_Read]) -> tuple[Chunk, Slot]:
+        for read in reads:
+            self._reader.finish(read.ticket, partial(self._flow.check, "Reading the held disk", read.source))
+            self.data_bytes += read.length
         self._flow.moved()
         return chunk, slot
 

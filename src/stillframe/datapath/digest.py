@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from stillframe.datapath.reader import PIECE
+
 ZEROS: Final = memoryview(bytes(1 << 20))
 
 
 class Digest:
     """The hash of the whole stream, holes included, by any algorithm that hashlib has."""
+
+    piece = PIECE
 
     def __init__(self, progress: Callable[[], None], algorithm: str = "sha256") -> None:
         """`progress` is called after every MiB of zeros: it may raise to end a hole of terabytes."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from stillframe.datapath.reader import PIECE
+
 
 class Nowhere:
     """Keeps nothing; see stillframe.datapath.sink.Sink."""
+
+    piece = PIECE
 
     def write(self, offset: int, data: memoryview) -> None:
         """Keeps nothing."""

@@ -6,6 +6,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+PIECE = 1 << 19  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
+WINDOW = 6 * PIECE  # more is hardly faster, and a guest's own write waits behind it all
+
 Check = Callable[[], None]
 """Called at least every 0.1 s by whatever waits; raises the StillframeError that ends the wait."""
 
@@ -25,6 +28,14 @@ class Reader(Protocol):
     @property
     def size(self) -> int:
         """Bytes."""
+
+    @property
+    def piece(self) -> int:
+        """Bytes of one read that suit it best; it is not asked for more at once."""
+
+    @property
+    def window(self) -> int:
+        """Bytes of the reads that are in flight, at most two chunks more."""
 
     def extents(self, check: Check) -> Iterator[Extent]:
         """The whole disk in ascending order without gaps, fetched as it is asked for; raises ReadFailed."""

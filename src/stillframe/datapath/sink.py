@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from stillframe.datapath.reader import PIECE
 from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import NoSpace, WriteFailed
 
@@ -20,6 +21,10 @@ class Sink(Protocol):
 
     So a stream can be a sink as well as a file.
     """
+
+    @property
+    def piece(self) -> int:
+        """Bytes of one write that suit it best."""
 
     def write(self, offset: int, data: memoryview) -> None:
         """These bytes at this offset; the memory is used again once this returns. Raises WriteFailed, NoSpace."""
@@ -41,6 +46,8 @@ class FileSink:
     are then never queued behind gigabytes of dirty pages. Where the filesystem has no O_DIRECT, the cache is written
     back every 32 MiB.
     """
+
+    piece = PIECE
 
     def __init__(self, path: Path, length: int, mode: int = 0o600) -> None:
         """Create the file, which must not exist, with this length and mode; raises WriteFailed, NoSpace."""

@@ -14,7 +14,7 @@ from typing import Final
 
 import nbd
 
-from stillframe.datapath.reader import Check, Extent
+from stillframe.datapath.reader import PIECE, WINDOW, Check, Extent
 from stillframe.errors.capture import DeadlineExceeded, ReadFailed
 
 SLICE = 100  # milliseconds between two checks of whoever waits
@@ -26,6 +26,8 @@ class NbdReader:
 
     Reads are bounded by the caller's check alone: a server that hangs gives no sign.
     """
+
+    piece, window = PIECE, WINDOW
 
     def __init__(self, path: Path, export: str, *, timeout: float = 10.0) -> None:
         """Connect within so many seconds; raises ReadFailed, DeadlineExceeded."""

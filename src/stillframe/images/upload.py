@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from stillframe.datapath.reader import PIECE
 from stillframe.errors.base import StillframeError
 from stillframe.errors.glance import UploadCutOff
 from stillframe.images.glance import Glance, refusal, words
@@ -34,6 +35,8 @@ class Destination:
 
 class Upload:
     """A sink (see stillframe.datapath.sink.Sink), and after that what is to be sent once it may: `complete`."""
+
+    piece = PIECE
 
     def __init__(self, glance: Glance, to: Destination, stall: float) -> None:
         """Begins the request; `stall` in seconds, for each piece that is taken. Raises UploadCutOff."""

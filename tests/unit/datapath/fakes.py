@@ -8,7 +8,7 @@ import time
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
-from stillframe.datapath.reader import Check, Extent
+from stillframe.datapath.reader import PIECE, WINDOW, Check, Extent
 from stillframe.errors.capture import ReadFailed, WriteFailed
 
 BLOCK = 512
@@ -16,6 +16,8 @@ BLOCK = 512
 
 class PatternReader:
     """Each block of the given ranges holds its own number, over and over; all else is zeros."""
+
+    piece, window = PIECE, WINDOW
 
     def __init__(
         self, size: int, ranges: list[tuple[int, int]], *, fail_at: int | None = None, hang_at: int | None = None
@@ -82,6 +84,8 @@ class PatternReader:
 
 class MemorySink:
     """Keeps the stream; checks that it ascends without gaps and comes from one thread."""
+
+    piece = PIECE
 
     def __init__(self, *, fail_at: int | None = None, hang_at: int | None = None, hang_at_end: bool = False) -> None:
         self.stream = bytearray()

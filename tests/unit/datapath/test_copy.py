@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab.wait import until
 from stillframe.datapath.allocation import CLUSTER, map_of
 from stillframe.datapath.control import Control
-from stillframe.datapath.copy import BUFFERS, CHUNK, Copied, copy
+from stillframe.datapath.copy import FEWEST, MEMORY, Copied, copy
 from stillframe.datapath.drain import HOLE
 from stillframe.datapath.layout import Layout, Metadata
 from stillframe.datapath.qcow2 import qcow2
@@ -81,7 +81,42 @@ def test_memory_stays_bounded_when_the_sink_is_slow() -> None:
     thread.start()
     assert sink.hanging.wait(10)
     until(lambda: not reader.in_flight, 10, "the reader to run out of buffers")
-    assert reader.most_bytes_in_flight <= BUFFERS * CHUNK
+    assert reader.most_bytes_in_flight <= MEMORY
+    sink.release.set()
+    thread.join(20)
+    assert bytes(sink.stream) == reader.content(0, 80 * MIB)
+
+
+def test_a_reader_is_never_asked_for_more_than_suits_it_whatever_suits_the_sink() -> None:
+    class Large(MemorySink):
+        piece = 4 * MIB
+
+    asked: list[int] = []
+
+    class Small(PatternReader):
+        piece, window = MIB, 2 * MIB
+
+        def start(self, offset: int, buffer: memoryview) -> Hashable:
+            asked.append(len(buffer))
+            return super().start(offset, buffer)
+
+    reader, sink = Small(80 * MIB, BIG), Large()
+    copied(reader, sink)
+    assert bytes(sink.stream) == reader.content(0, 80 * MIB)
+    assert max(asked) == MIB
+    assert reader.most_bytes_in_flight <= 3 * Large.piece
+
+
+def test_large_chunks_have_a_few_buffers() -> None:
+    class Large(MemorySink):
+        piece = 4 * MIB
+
+    reader, sink = PatternReader(80 * MIB, BIG), Large(hang_at=0)
+    thread = threading.Thread(target=copied, args=(reader, sink))
+    thread.start()
+    assert sink.hanging.wait(10)
+    until(lambda: not reader.in_flight, 10, "the reader to run out of buffers")
+    assert reader.most_bytes_in_flight <= FEWEST * Large.piece
     sink.release.set()
     thread.join(20)
     assert bytes(sink.stream) == reader.content(0, 80 * MIB)

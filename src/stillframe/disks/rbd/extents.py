@@ -8,6 +8,8 @@ import rbd
 
 from stillframe.datapath.reader import Extent
 
+OBJECT = 4 << 20  # bytes of librbd's objects unless told otherwise: whole ones cost a cluster the least
+
 Range = tuple[int, int]  # offset and length in bytes
 
 

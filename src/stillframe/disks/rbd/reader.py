@@ -18,17 +18,20 @@ from stillframe.disks.rbd.opening import Opening
 from stillframe.disks.rbd.task import READ, Task
 from stillframe.errors.capture import ReadFailed
 
+AHEAD = 4  # objects being read: more is hardly faster
 SLICE = 0.1  # seconds between two checks of whoever waits
 
 
 class RbdReader:
     """A snapshot, opened read-only. Reads are bounded by the caller's check alone, as those from an NBD server are."""
 
+    piece, window = extents.OBJECT, AHEAD * extents.OBJECT
+
     def __init__(self, cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = 10.0) -> None:
         """Open it within so many seconds; raises RbdMissing, CephForbidden, CephUnreachable, DeadlineExceeded."""
         self._where: Final = f"{image}@{snap}"
         self._opening = Opening(
-            Task(cluster, "read a snapshot", image, snap, caps=READ), timeout=timeout, read_only=True
+            Task(cluster, "read a snapshot", image, snap, caps=READ), timeout=timeout, at=snap, read_only=True
         )
         self._image: rbd.Image = self._opening.image
         self._numbers = itertools.count()

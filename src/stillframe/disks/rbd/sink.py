@@ -10,6 +10,7 @@ from typing import Final
 import rbd
 
 from stillframe.disks.rbd.cluster import Cluster
+from stillframe.disks.rbd.extents import OBJECT
 from stillframe.disks.rbd.names import RbdImage
 from stillframe.disks.rbd.opening import Opening
 from stillframe.disks.rbd.task import Task
@@ -17,8 +18,8 @@ from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import DeadlineExceeded, WriteFailed
 from stillframe.errors.ceph import CephFull
 
-AHEAD = 8  # requests in flight; librbd keeps a copy of each, so this bounds the memory
-ZEROS = bytes(1 << 20)
+AHEAD = 4  # requests in flight; librbd keeps a copy of each, so this bounds the memory
+ZEROS = bytes(OBJECT)
 SLICE = 0.1  # seconds
 ABORT = 1.0  # seconds for closing the image; then that goes on in the background
 
@@ -26,11 +27,13 @@ ABORT = 1.0  # seconds for closing the image; then that goes on in the backgroun
 class RbdSink:
     """A new, empty image that was made for this (images.create): what is not written reads as zeros."""
 
+    piece = OBJECT
+
     def __init__(self, cluster: Cluster, image: RbdImage, *, stall: float = 120.0, timeout: float = 10.0) -> None:
         """Open it within `timeout` seconds; a write fails once none has been answered for `stall` seconds."""
         self._image_name: Final = image
         self._stall = stall
-        self._opening = Opening(Task(cluster, "write an image", image), timeout=timeout, read_only=False)
+        self._opening = Opening(Task(cluster, "write an image", image), timeout=timeout)
         self._image: rbd.Image = self._opening.image
         self._flying = 0
         self._position = 0
