@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rados
@@ -40,12 +42,16 @@ def run(options: Options) -> list[Result]:
             sizes = (LARGE, SMALL)
             guests = [place.guests.writing(_disk(ceph, place.directory, size, data)) for size in sizes]
             with Service(place.directory / "service", place.host, OPTIONS) as service:
+                for guest in guests:
+                    guest.suspend()
                 for number in range(1, runs + 1):
                     for guest, found in zip(guests, (large, small), strict=True):
+                        with _alone(guest):
+                            settle()
+                            found.append(_cloned(service, guest))
+                    with _alone(guests[1]):
                         settle()
-                        found.append(_cloned(service, guest))
-                    settle()
-                    nova.append(_novas_way(ceph, f"disk{SMALL}"))
+                        nova.append(_novas_way(ceph, f"disk{SMALL}"))
                     options.say(
                         f"turn {number} of {runs}: {large[-1]:.2f} s, 1 GiB {small[-1]:.2f} s, Nova {nova[-1]:.2f} s"
                     )
@@ -56,6 +62,14 @@ def run(options: Options) -> list[Result]:
         Result.of(CASES[1], large, small, "s", "1 GiB"),
         Result.of(CASES[2], small, nova, "s", "Nova's snap, clone, flatten, snap"),
     ]
+
+
+@contextmanager
+def _alone(guest: Guest) -> Iterator[None]:
+    """Of all guests only this one goes on: they share the processors and the OSD of one small machine."""
+    guest.resume()
+    yield
+    guest.suspend()
 
 
 def _disk(ceph: CephCluster, directory: Path, size: int, data: int) -> GuestDisk:

@@ -9,11 +9,13 @@ from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import ground, remove_images
 from bench.results import Result
 from lab import captures, disks
+from lab.domains import Guest
 from lab.service import Service
 from lab.wait import until
 
 COUNT = 100
-WARM = 20  # captures until caches and pools are filled
+WARM = 120  # captures until caches, pools and the allocator's arenas have grown to their size
+EACH = 20
 SIZE = GIB // 16
 KIB = 1 << 10
 UNITS = {"memory": "MiB", "threads": "", "descriptors": "", "database": "KiB", "journal": "KiB"}
@@ -21,24 +23,28 @@ CASES = tuple(f"growth-{what}" for what in UNITS)
 
 
 def run(options: Options) -> list[Result]:
-    """What there is after the first captures, and after all."""
+    """What there is once all is warm, and after so many captures more."""
     count = options.runs(COUNT)
+    warm = options.runs(WARM)
     with ground(options.directory) as place, place.service(place.directory / "service") as service:
         guest = place.guests.boot(disks.raw(place.directory / "disk", SIZE, {"some": bytes(MIB)}))
-        found: list[Mapping[str, float]] = []
-        for number in range(1, count + 1):
-            remove_images(service, captures.capture(service, guest))
-            if number % WARM == 0 or number == count:
-                found.append(kept(service))
-                options.say(
-                    f"after {number} captures: " + ", ".join(f"{what} {now:.0f}" for what, now in found[-1].items())
-                )
-    before, after = found[0], found[-1]
-    against = f"after the first {min(WARM, count)}"
+        before = _captured(options, service, guest, range(1, warm + 1))
+        after = _captured(options, service, guest, range(warm + 1, warm + count + 1))
+    against = f"after the first {warm}"
     return [
         Result(f"growth-{what}", after[what], before[what], after[what] / before[what], unit, count, against)
         for what, unit in UNITS.items()
     ]
+
+
+def _captured(options: Options, service: Service, guest: Guest, numbers: range) -> Mapping[str, float]:
+    """What is kept after the captures with these numbers; told on the way too."""
+    for number in numbers:
+        remove_images(service, captures.capture(service, guest))
+        if number % EACH == 0:
+            now = ", ".join(f"{what} {value:.0f}" for what, value in kept(service).items())
+            options.say(f"after {number} captures: {now}")
+    return kept(service)
 
 
 def kept(service: Service) -> Mapping[str, float]:
