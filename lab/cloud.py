@@ -6,15 +6,18 @@ An agent is asked through the cloud's API, so what takes a service (lab.captures
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.faulty import Plan
 from lab.libvirtd import PrivateLibvirtd
 from lab.rabbitmq import RabbitMq
 from lab.service import STILLFRAME, Options, Service
+from lab.tools import ROOT
 
 READY = "INFO stillframe.services.process: ready"
 
@@ -45,6 +48,23 @@ class Api(Part):
     name = "api"
 
 
+class GunicornApi(Api):
+    """The same application in another WSGI server, two processes of it."""
+
+    def __init__(self, directory: Path, host: PrivateLibvirtd | None, options: Options | None = None) -> None:
+        super().__init__(directory, host, options)
+        self.socket = directory / "gunicorn.sock"
+
+    def command(self) -> Sequence[str | Path]:
+        """The shell takes `--config-file FILE`, which follow, as its $0 and $1."""
+        gunicorn = f"{STILLFRAME.with_name('gunicorn')} --workers 2 --threads 4 --bind unix:{self.socket}"
+        return "sh", "-c", f'STILLFRAME_CONFIG="$1" exec {gunicorn} stillframe.wsgi.api:application'
+
+    def answers(self) -> bool:
+        """See Service."""
+        return Service.answers(self)
+
+
 class Controller(Part):
     """stillframe-controller."""
 
@@ -55,6 +75,22 @@ class Agent(Part):
     """stillframe-agent, for the domains of one libvirtd."""
 
     name = "agent"
+
+
+class BreakableAgent(Agent):
+    """One that breaks at its points as its plan says; see lab/faulty.py."""
+
+    @property
+    def plan(self) -> Plan:
+        """Of what breaks."""
+        made = self.directory / "plan"
+        made.mkdir(exist_ok=True)
+        return Plan(made)
+
+    def command(self) -> Sequence[str | Path]:
+        """See Service."""
+        breaking = (sys.executable, "-P", ROOT / "lab" / "faulty.py", self.plan.armed.parent)
+        return (*self.within, *breaking, "stillframe-agent")
 
 
 class Cloud:
@@ -68,10 +104,14 @@ class Cloud:
         *,
         apis: int = 1,
         controllers: int = 1,
+        agent: type[Agent] = Agent,
         database: str | None = None,
         broker: str = "127.0.0.1",
     ) -> None:
-        """`database` is SQLAlchemy's URL; without one the services share a file. `broker`: where RabbitMQ listens."""
+        """`database` is SQLAlchemy's URL; without one the services share a file. `broker`: where RabbitMQ listens.
+
+        `agent`: of which kind they are.
+        """
         directory.mkdir(exist_ok=True)
         self.broker = RabbitMq(directory / "rabbitmq", broker)
         self.database = database or f"sqlite:///{directory}/stillframe.sqlite"
@@ -87,11 +127,11 @@ class Cloud:
         self.controllers = [Controller(directory / f"controller{n}", None, shared) for n in range(controllers)]
         without = {group: values for group, values in shared.items() if group != "database"}
         self.agents = [
-            Agent(directory / f"agent{n}", host, _merged(without, {"DEFAULT": {"host": f"host{n}"}}))
+            agent(directory / f"agent{n}", host, _merged(without, {"DEFAULT": {"host": f"host{n}"}}))
             for n, host in enumerate(hosts)
         ]
-        for agent in self.agents:
-            agent.socket = self.api.socket
+        for each in self.agents:
+            each.socket = self.api.socket
         self._stack = ExitStack()
 
     @property

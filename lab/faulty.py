@@ -1,4 +1,4 @@
-"""`python -m lab.faulty PLAN up ...`: the stillframe command with faults at its points (stillframe.failpoints).
+"""`python -m lab.faulty PLAN stillframe up ...`: that command with faults at its points (stillframe.failpoints).
 
 PLAN is a directory. A file `fault` in it arms one fault (see Fault), as JSON; the process that comes to its point
 renames the file to `fired` and does the action, once. While there is a file `reached`, the names of the points that are
@@ -18,7 +18,10 @@ from pathlib import Path
 from unittest import mock
 
 from stillframe import failpoints
+from stillframe.cli import daemons
 from stillframe.cli.main import main
+
+COMMANDS = {"stillframe": main, "stillframe-agent": daemons.agent}
 
 
 class Action(StrEnum):
@@ -117,8 +120,9 @@ def _happen(fault: Fault) -> None:
 
 def run(directory: Path, words: list[str]) -> int:
     """The command with its points armed; its exit code."""
+    sys.argv = words
     with mock.patch.object(failpoints, "reached", Faults(Plan(directory)).reached):
-        return main(words)
+        return COMMANDS[words[0]]()
 
 
 if __name__ == "__main__":

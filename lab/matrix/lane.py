@@ -53,7 +53,7 @@ class Breakable(Service):
 
     def command(self) -> list[str | Path]:
         """In place of `stillframe up`."""
-        return [sys.executable, "-P", ROOT / "lab" / "faulty.py", self._plan, "up"]
+        return [sys.executable, "-P", ROOT / "lab" / "faulty.py", self._plan, "stillframe", "up"]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from lab import captures
+from lab.faulty import Action, Fault
 from lab.openstack.glance import PLAIN
 from lab.openstack.keystone import ADMIN
 from lab.wait import until
@@ -130,6 +131,18 @@ def test_an_upload_that_is_cut_off_begins_again(scene: Scene) -> None:
     scene.proxy.uploads(after=20 << 20, times=2)
     scene.whole(scene.begin())
     assert len([asked for asked in scene.proxy.asked if asked.method == "PUT"]) == 3
+
+
+@pytest.mark.parametrize("point", ["call.commit.before", "image.publish.before", "image.publish.after"])
+def test_killed_around_the_last_bytes_it_goes_on_and_there_is_one_image(scene: Scene, point: str) -> None:
+    scene.plan.arm(Fault(point, Action.KILL))
+    capture = scene.begin()
+    until(lambda: not scene.service.running, 60, f"the service to be killed at {point}")
+    scene.service.kill()
+    scene.service.start()
+    scene.whole(capture)
+    scene.only("base", "golden")
+    assert captures.left_behind(scene.service, scene.guest) == []
 
 
 def test_a_store_that_is_full_fails_the_capture_in_its_words(scene: Scene) -> None:

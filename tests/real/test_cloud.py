@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from lab import captures
-from lab.cloud import Agent, Cloud
+from lab.cloud import Agent, BreakableAgent, Cloud, GunicornApi
+from lab.faulty import Action, Fault
 from lab.libvirtd import PrivateLibvirtd
 from lab.rabbitmq import PASSWORD
 from lab.service import Options
@@ -47,7 +48,7 @@ def guests(hosts: list[PrivateLibvirtd]) -> Iterator[list[Writing]]:
 
 @pytest.fixture(scope="module")
 def cloud(hosts: list[PrivateLibvirtd], guests: list[Writing]) -> Iterator[Cloud]:
-    with live.directory() as path, Cloud(path / "cloud", hosts, OPTIONS) as made:
+    with live.directory() as path, Cloud(path / "cloud", hosts, OPTIONS, agent=BreakableAgent) as made:
         yield made
 
 
@@ -130,6 +131,25 @@ def test_a_commit_is_asked_for_until_the_broker_is_back(cloud: Cloud, agent: Age
     live.tidy(agent, writer.guest)
 
 
+@pytest.mark.parametrize("point", ["image.publish.before", "image.publish.after", "journal.ended.before"])
+def test_a_broker_that_is_killed_after_commit_is_not_noticed_by_the_capture(
+    point: str, cloud: Cloud, agent: Agent, writer: Writing, tmp: Path
+) -> None:
+    assert isinstance(agent, BreakableAgent)
+    agent.plan.arm(Fault(point, Action.HANG, seconds=3))
+    capture = captures.begin(agent, writer.guest)
+    until(agent.plan.fired.exists, 60, f"the capture to come to {point}")
+
+    cloud.broker.restart()
+
+    shown = captures.completed(agent, capture)
+    assert shown["attempt"] == 1
+    found = [name for name in captures.published(agent) if capture in name]
+    assert found == [f"{capture}.json", f"{capture}.raw"]
+    writer.saved(agent, shown, tmp / "plain")
+    live.tidy(agent, writer.guest)
+
+
 def test_a_broker_that_hangs_is_one_that_is_away(cloud: Cloud, agent: Agent, writer: Writing, tmp: Path) -> None:
     capture = captures.begin(agent, writer.guest, bandwidth=SLOWLY)
     captures.moving(agent, capture)
@@ -197,6 +217,18 @@ def test_a_capture_begins_before_the_next_heartbeat(cloud: Cloud, agent: Agent, 
         took = datetime.fromisoformat(shown["started_at"]) - datetime.fromisoformat(shown["created_at"])
         assert took.total_seconds() < HEARTBEAT / 2, shown
     live.tidy(agent, writer.guest)
+
+
+def test_the_api_in_gunicorn(cloud: Cloud, agent: Agent, writer: Writing, tmp: Path) -> None:
+    options: Options = {
+        "database": {"connection": cloud.database},
+        "messaging": {"transport_url": cloud.broker.url},
+        "api": {"auth": "none"},  # a socket of gunicorn's tells of no user
+    }
+    with GunicornApi(tmp / "api", None, options) as api:
+        capture = captures.begin(api, writer.guest)
+        writer.saved(agent, captures.completed(api, capture), tmp / "plain")
+        live.tidy(agent, writer.guest)
 
 
 def test_who_listens_to_novas_notifications_is_told_of_a_capture(cloud: Cloud, agent: Agent, writer: Writing) -> None:
