@@ -150,6 +150,7 @@ def run(options: Options) -> list[Result]:
             with place.service(place.directory / "service", stage.options()) as service:
                 guest = place.guests.writing(disk, nova=owner)
                 subject = Subject(place.directory, stage, service, guest, disk, base)
+                options.say(f"to warm up, since services load much with their first requests: {subject.turn()}")
                 turns = [_said(options, number, runs, subject) for number in range(1, runs + 1)]
     ours = [turn.ours.seconds for turn in turns]
     of = Result.of

@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     @property
     def window(self) -> int:
-        """Bytes of the reads that are in flight, at most two chunks more."""
+        """Bytes that it is asked for ahead; two chunks where those are more."""
 
     def extents(self, check: Check) -> Iterator[Extent]:
         """The whole disk in ascending order without gaps, fetched as it is asked for; raises ReadFailed."""
