@@ -73,6 +73,7 @@ class PrivateLibvirtd:
         self._pid: int | None = None
         self._keeper: subprocess.Popen[str] | None = None
         self._namespace: str | None = None
+        self._pin = -1  # of the namespace
         libvirt.registerErrorHandler(_quiet, None)  # errors are raised; libvirt prints them as well otherwise
         self._prepare(user)
 
@@ -117,6 +118,8 @@ class PrivateLibvirtd:
         if self._keeper is None:
             self._keeper = self._separate()
             self._namespace = processes.mount_namespace(self._keeper.pid)
+            # open, its number is not given to another one's namespace while we end what is in ours
+            self._pin = os.open(f"/proc/{self._keeper.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         argv = ["/usr/sbin/libvirtd", "--config", "/etc/libvirt/libvirtd.conf"]
         order = {"run": [*argv, "--pid-file", "/run/libvirt/libvirtd.pid"], "log": str(self.directory / "libvirtd.log")}
         self._pid = int(_asked(self._keeper, json.dumps(order)))
@@ -191,6 +194,7 @@ class PrivateLibvirtd:
         if self._namespace is not None:
             namespace = self._namespace
             processes.end(lambda: processes.in_mount_namespace(namespace), f"libvirtd's processes in {namespace}")
+            os.close(self._pin)
             self._namespace = None
             self._reap_keeper()
             self._keep_capabilities()
