@@ -18,7 +18,7 @@ from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import DeadlineExceeded, WriteFailed
 from stillframe.errors.ceph import CephFull
 
-AHEAD = 4  # requests in flight; librbd keeps a copy of each, so this bounds the memory
+AHEAD = 8  # requests in flight; librbd keeps a copy of each, so this bounds the memory
 ZEROS = bytes(OBJECT)
 SLICE = 0.1  # seconds
 ABORT = 1.0  # seconds for closing the image; then that goes on in the background
@@ -27,7 +27,7 @@ ABORT = 1.0  # seconds for closing the image; then that goes on in the backgroun
 class RbdSink:
     """A new, empty image that was made for this (images.create): what is not written reads as zeros."""
 
-    piece = OBJECT
+    piece = OBJECT // 2  # as fast as whole ones, and a guest's disk is read with less at once
 
     def __init__(self, cluster: Cluster, image: RbdImage, *, stall: float = 120.0, timeout: float = 10.0) -> None:
         """Open it within `timeout` seconds; a write fails once none has been answered for `stall` seconds."""
