@@ -65,7 +65,10 @@ def cells(wanted: Iterable[Cell], lanes: int) -> Findings:
 
 
 def side_by_side(things: Iterable[T], lanes: int, act: Callable[[Lane, T], None]) -> None:
-    """Each thing once, in whichever lane is free; raises the first error of a lane itself."""
+    """Each thing once, in whichever lane is free; raises the first error of a lane itself.
+
+    Interrupted, it ends once what is being done is done.
+    """
     waiting: SimpleQueue[T] = SimpleQueue()
     for thing in things:
         waiting.put(thing)
@@ -82,10 +85,14 @@ def side_by_side(things: Iterable[T], lanes: int, act: Callable[[Lane, T], None]
             errors.append(error)
 
     threads = [threading.Thread(target=work, name=f"lane-{number}") for number in range(lanes)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        errors.append(error)
+        raise
     if errors:
         raise errors[0]
 
