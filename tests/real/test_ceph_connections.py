@@ -18,9 +18,8 @@ from lab.wait import until
 from stillframe.disks.rbd import images, snapshots
 from stillframe.disks.rbd.cluster import Cluster, Clusters
 from stillframe.disks.rbd.names import Endpoint, RbdImage
-from stillframe.disks.rbd.pending import PendingSnapshot
 from stillframe.errors.capture import DeadlineExceeded
-from stillframe.errors.ceph import CephRefused, CephUnreachable, RbdMissing, RbdNameTaken
+from stillframe.errors.ceph import CephRefused, CephUnreachable, RbdMissing
 from tests.real.ceph_tools import MIB, connected, endpoint, within
 
 pytestmark = pytest.mark.ceph  # make test-ceph
@@ -141,36 +140,6 @@ def test_a_stopped_osd_holds_nobody_beyond_the_deadline(
     until(lambda: lines() == 0, 60, "the end of what was left behind")
     assert snapshots.names(cluster, disk) == ()
     assert not images.exists(cluster, cluster.image("vms", "new"))
-    cluster.close()
-
-
-def test_a_pending_snapshot_that_comes_too_late_is_undone(
-    own_ceph: CephCluster, disk: RbdImage, lines: Callable[[], int]
-) -> None:
-    cluster = connected(own_ceph)
-    pending = PendingSnapshot(cluster, disk, SNAP, timeout=10)
-    assert not pending.owner_silent(10)
-    own_ceph.pause("osd")
-    with within(3), pytest.raises(DeadlineExceeded, match=r"take a snapshot took longer than 0\.5 seconds"):
-        pending.take(0.5)
-    own_ceph.go_on("osd")
-    pending.close()
-    until(lambda: lines() == 0, 60, "the end of what was left behind")
-    assert snapshots.names(cluster, disk) == ()
-    cluster.close()
-
-
-def test_a_pending_snapshot_takes_the_place_of_one_that_was_cut_off(own_ceph: CephCluster, disk: RbdImage) -> None:
-    cluster = connected(own_ceph)
-    for _ in range(2):
-        pending = PendingSnapshot(cluster, disk, SNAP, timeout=10)
-        pending.clear(10)
-        pending.take(10)
-        with pytest.raises(RbdNameTaken, match=SNAP):
-            pending.take(10)
-        pending.close()
-        assert snapshots.names(cluster, disk) == (SNAP,)
-    snapshots.remove(cluster, disk, SNAP)
     cluster.close()
 
 

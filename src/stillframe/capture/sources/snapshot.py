@@ -18,7 +18,6 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.disks.ceph import PREFIX, OnRbd
 from stillframe.disks.rbd import capabilities, snapshots
-from stillframe.disks.rbd.pending import PendingSnapshot
 from stillframe.errors.capture import DeadlineExceeded, InstanceGone, InstantLost, WayClosed
 from stillframe.errors.ceph import CephForbidden, CephUnreachable
 from stillframe.hypervisor import power
@@ -74,7 +73,7 @@ class _Prepared:
     """A disk whose snapshot can be taken at once."""
 
     wanted: Wanted
-    pending: PendingSnapshot
+    found: OnRbd
     lease: DiskSnapshot
 
 
@@ -96,19 +95,21 @@ def _prepared(work: Work, wanted: Wanted, stack: ExitStack) -> _Prepared:
     assert place is not None  # noqa: S101 - see _obstacle
     ours = replace(place, snap=f"{PREFIX}{wanted.image.id}")
     found = work.tools.ceph.at(ours)
+    _expect_heard(work, found)
     lease = DiskSnapshot(ours, found.cluster.fsid)
     stack.enter_context(work.leases.taking(lease))
-    with _told():
-        pending = PendingSnapshot(found.cluster, found.image, found.snap, timeout=seconds)
-        stack.callback(pending.close)
-        _expect_heard(work, pending, found)
-        pending.clear(seconds)
-    return _Prepared(wanted, pending, lease)
+    if snapshots.exists(found.cluster, found.image, found.snap, timeout=seconds):
+        snapshots.remove(found.cluster, found.image, found.snap, timeout=seconds)
+    return _Prepared(wanted, found, lease)
 
 
-def _expect_heard(work: Work, pending: PendingSnapshot, found: OnRbd) -> None:
+def _expect_heard(work: Work, found: OnRbd) -> None:
     """A guest is never cut off from its disk for a snapshot: QEMU itself serves the disk then."""
-    if work.subject.live and pending.owner_silent(work.tools.options.step_deadline):
+    if not work.subject.live:
+        return
+    with _told():
+        silent = snapshots.owner_silent(found.cluster, found.image, timeout=work.tools.options.step_deadline)
+    if silent:
         reason = f"the cluster has not heard lately of who has {found.image} open, and would cut the guest off"
         raise WayClosed(way="snapshot", reason=reason)
 
@@ -138,9 +139,11 @@ def _taken(work: Work, disks: list[_Prepared]) -> tuple[datetime, float | None]:
 
 
 def _take(work: Work, disk: _Prepared) -> None:
+    """Opens the disk for this alone: see docs/decisions/ceph-calls.md."""
+    found, seconds = disk.found, work.tools.options.freeze_timeout
     try:
         with _told():
-            disk.pending.take(work.tools.options.freeze_timeout)
+            snapshots.create(found.cluster, found.image, found.snap, timeout=seconds)
     except DeadlineExceeded:
         with work.leases.taking(replace(disk.lease, doubtful_until=time.time() + DOUBT)):
             raise

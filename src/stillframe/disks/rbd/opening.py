@@ -42,21 +42,6 @@ class Opening:
         """The outcome of something that may take long, done in the line's thread."""
         return self._line.begin(lambda _: work(self.image))
 
-    def call(self, timeout: float, work: ImageWork[T], undo: ImageWork[object] | None = None) -> T:
-        """What `work` returns for the image; raises StillframeErrors only.
-
-        With DeadlineExceeded the image is closed as soon as `work` returns, after `undo`.
-        """
-        outcome = self._line.begin(lambda _: work(self.image), undo and (lambda _: undo(self.image)))
-        with self._task.translated():
-            try:
-                return outcome.result(timeout)
-            except TimeoutError as error:
-                if not outcome.cancel():
-                    return outcome.result()  # it came in the last moment
-                self.close(0)
-                raise DeadlineExceeded(what=self._task.waiting, seconds=timeout) from error
-
     def close(self, timeout: float = CLOSE) -> None:
         """Waits so long for what is in flight, then leaves it behind; never raises, and may be called again."""
         if self._closed:

@@ -78,6 +78,23 @@ def named(opened: rbd.Image) -> tuple[str, ...]:
     return tuple(each["name"] for each in opened.list_snaps() if each["namespace"] == user)
 
 
+def owner_silent(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bool:
+    """Whether somebody holds the image's lock whom the cluster has not heard of lately.
+
+    librbd takes such a lock away from him before it takes a snapshot, and has the cluster cut him off for good: right
+    for one that died, the end of a guest whose QEMU was only held up. Raises RbdMissing.
+    """
+
+    def work(opened: rbd.Image) -> bool:
+        heard = {watcher["addr"] for watcher in opened.watchers_list()}
+        try:
+            return any(lock["owner"] not in heard for lock in opened.lock_get_owners())
+        except rbd.InvalidArgument:  # no such lock on this image
+            return False
+
+    return Task(cluster, "look at an image's lock", image).on_image(timeout, work)
+
+
 def create_protected(cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = TIMEOUT) -> None:
     """Takes it, and makes it one that clones of format 1 can be made of and that is not removed; raises as `create`."""
 
