@@ -14,9 +14,8 @@ from lab.matrix import run
 
 def test_interrupted_they_begin_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "lane", nullcontext)
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # shells ignore it for what runs in the background
+    # shells have it ignored by what runs in the background
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     begun: list[int] = []
     noticed = threading.Event()
 

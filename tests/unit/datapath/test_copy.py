@@ -18,6 +18,7 @@ from stillframe.datapath.drain import HOLE
 from stillframe.datapath.layout import Layout, Metadata
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
+from stillframe.datapath.reader import PIECE
 from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, ReadFailed, WriteFailed
 from tests.unit.datapath.fakes import BLOCK, MemorySink, PatternReader, nothing
 
@@ -75,13 +76,15 @@ def test_several_hashes_are_taken_in_one_pass() -> None:
     assert result.digests == {name: hashlib.new(name, sink.stream).hexdigest() for name in ("md5", "sha512")}
 
 
-def test_memory_stays_bounded_when_the_sink_is_slow() -> None:
+@pytest.mark.parametrize(("piece", "most"), [(PIECE, MEMORY), (4 * MIB, FEWEST * 4 * MIB)])
+def test_memory_stays_bounded_when_the_sink_is_slow(piece: int, most: int) -> None:
     reader, sink = PatternReader(80 * MIB, BIG), MemorySink(hang_at=0)
+    sink.piece = piece
     thread = threading.Thread(target=copied, args=(reader, sink))
     thread.start()
     assert sink.hanging.wait(10)
     until(lambda: not reader.in_flight, 10, "the reader to run out of buffers")
-    assert reader.most_bytes_in_flight <= MEMORY
+    assert reader.most_bytes_in_flight <= most
     sink.release.set()
     thread.join(20)
     assert bytes(sink.stream) == reader.content(0, 80 * MIB)
@@ -105,21 +108,6 @@ def test_a_reader_is_never_asked_for_more_than_suits_it_whatever_suits_the_sink(
     assert bytes(sink.stream) == reader.content(0, 80 * MIB)
     assert max(asked) == MIB
     assert reader.most_bytes_in_flight <= 3 * Large.piece
-
-
-def test_large_chunks_have_a_few_buffers() -> None:
-    class Large(MemorySink):
-        piece = 4 * MIB
-
-    reader, sink = PatternReader(80 * MIB, BIG), Large(hang_at=0)
-    thread = threading.Thread(target=copied, args=(reader, sink))
-    thread.start()
-    assert sink.hanging.wait(10)
-    until(lambda: not reader.in_flight, 10, "the reader to run out of buffers")
-    assert reader.most_bytes_in_flight <= FEWEST * Large.piece
-    sink.release.set()
-    thread.join(20)
-    assert bytes(sink.stream) == reader.content(0, 80 * MIB)
 
 
 def test_a_failing_read_ends_all() -> None:

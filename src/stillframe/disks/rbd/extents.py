@@ -8,7 +8,7 @@ import rbd
 
 from stillframe.datapath.reader import Extent
 
-OBJECT = 4 << 20  # bytes of librbd's objects unless told otherwise: whole ones cost a cluster the least
+OBJECT = 4 << 20  # bytes of librbd's objects unless told otherwise: it reads whole ones the fastest
 
 Range = tuple[int, int]  # offset and length in bytes
 
