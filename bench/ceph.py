@@ -37,7 +37,7 @@ from stillframe.disks.rbd.names import Endpoint
 from stillframe.disks.rbd.reader import RbdReader
 from stillframe.disks.rbd.sink import RbdSink
 
-RUNS = 3
+RUNS = 6  # even: each way has as many turns before the one it is compared with as after it
 DATA = GIB
 SIZE = 2 * GIB  # of the image: an md5 is of its holes too
 CHAIN = 8 * GIB
@@ -164,11 +164,12 @@ def run(options: Options) -> list[Result]:
 
 
 def measured(ways: Ways, runs: int) -> dict[str, list[float]]:
-    """Seconds of each way, one value a run."""
+    """Seconds of each way, one value a run; every other run goes backwards, as the first to write pays for others."""
     ways.make()
-    seconds: dict[str, list[float]] = {name: [] for name in ways.all()}
-    for _ in range(runs):
-        for name, way in ways.all().items():
+    turns = list(ways.all().items())
+    seconds: dict[str, list[float]] = {name: [] for name, _ in turns}
+    for number in range(runs):
+        for name, way in turns if number % 2 == 0 else reversed(turns):
             ways.clear()
             ways.prepare_target()
             began = time.monotonic()

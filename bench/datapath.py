@@ -32,6 +32,7 @@ from stillframe.datapath.layout import Layout
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
 from stillframe.datapath.sink import FileSink
+from stillframe.disks import heap
 from stillframe.disks.nbd import NbdReader
 
 RUNS = 3
@@ -82,9 +83,9 @@ class Bench:
 
     @contextmanager
     def served(self) -> Iterator[None]:
-        """The disk behind qemu-nbd."""
+        """The disk behind qemu-nbd, with memory as the agent gives it."""
         argv = ["qemu-nbd", "-r", "-t", "-e", "8", "-k", self.socket, "-x", "disk", "-f", "qcow2", self.disk]
-        server = subprocess.Popen([str(word) for word in argv])
+        server = subprocess.Popen([str(word) for word in argv], env={**os.environ, **heap.ENVIRONMENT})
         try:
             until(self.socket.exists, 10, "the socket of qemu-nbd")
             yield

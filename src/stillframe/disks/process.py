@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
+from stillframe.disks import heap
 from stillframe.errors.capture import DeadlineExceeded, ToolFailed
 
 # A crafted header has made qemu-img eat all memory; honest images need a tenth of this.
@@ -67,7 +68,11 @@ def spawn(argv: Sequence[str], stderr: IO[bytes]) -> Child:
 def _accompany(argv: Sequence[str], stderr: IO[bytes], started: SimpleQueue[Child | OSError]) -> None:
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=_environment()
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**_environment(), **heap.ENVIRONMENT},
         )
     except OSError as error:
         started.put(error)

@@ -11,6 +11,7 @@ from typing import Final
 import rbd
 
 from stillframe.datapath.reader import Check, Extent
+from stillframe.disks import heap
 from stillframe.disks.rbd import extents
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage
@@ -29,6 +30,7 @@ class RbdReader:
 
     def __init__(self, cluster: Cluster, image: RbdImage, snap: str, *, timeout: float = 10.0) -> None:
         """Open it within so many seconds; raises RbdMissing, CephForbidden, CephUnreachable, DeadlineExceeded."""
+        heap.keep()
         self._where: Final = f"{image}@{snap}"
         self._opening = Opening(
             Task(cluster, "read a snapshot", image, snap, caps=READ), timeout=timeout, at=snap, read_only=True

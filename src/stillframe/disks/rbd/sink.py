@@ -9,6 +9,7 @@ from typing import Final
 
 import rbd
 
+from stillframe.disks import heap
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.extents import OBJECT
 from stillframe.disks.rbd.names import RbdImage
@@ -31,6 +32,7 @@ class RbdSink:
 
     def __init__(self, cluster: Cluster, image: RbdImage, *, stall: float = 120.0, timeout: float = 10.0) -> None:
         """Open it within `timeout` seconds; a write fails once none has been answered for `stall` seconds."""
+        heap.keep()
         self._image_name: Final = image
         self._stall = stall
         self._opening = Opening(Task(cluster, "write an image", image), timeout=timeout)
