@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PIECE = 1 << 19  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
-WINDOW = 6 * PIECE  # more is hardly faster, and a guest's own write waits behind it all
+WINDOW = 2 * PIECE  # more is hardly faster, and a guest's own write waits behind it all
 
 Check = Callable[[], None]
 """Called at least every 0.1 s by whatever waits; raises the StillframeError that ends the wait."""
