@@ -30,11 +30,18 @@ def attested(request: ImageRequest, result: ImageResult, hold: Hold) -> ImageRes
 def publish(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
     """Makes all images of the capture visible, one after another. Doing it again after a crash is fine.
 
-    Raises WayClosed where the store does not take the location of one: another transfer may do.
+    Raises WayClosed where the store does not take the location of the first: another transfer may do. When it refuses
+    a later one, the first is an image already and takes no other data: that refusal is the end.
     """
-    for wanted, result in zip(work.subject.wanted, results, strict=True):
+    for number, (wanted, result) in enumerate(zip(work.subject.wanted, results, strict=True)):
         with failpoints.around("image.publish"):
-            _publish(work, image_of(wanted.image, result, hold.instant))
+            try:
+                _publish(work, image_of(wanted.image, result, hold.instant))
+            except StillframeError as error:
+                if number or error.fault.code != LocationRefused.code:
+                    raise
+                reason, operator = error.fault.message.rstrip("."), error.fault.operator or error.fault.hint
+                raise WayClosed(way="location", reason=reason, operator=operator) from error
 
 
 def _publish(work: Work, image: Image) -> None:
@@ -44,11 +51,6 @@ def _publish(work: Work, image: Image) -> None:
         work.tools.store.publish(image)
     except ImageIncomplete as error:
         raise lost or error from error
-    except StillframeError as error:
-        if error.fault.code != LocationRefused.code:
-            raise
-        reason, operator = error.fault.message.rstrip("."), error.fault.operator or error.fault.hint
-        raise WayClosed(way="location", reason=reason, operator=operator) from error
 
 
 def withdraw(work: Work, hold: Hold, results: tuple[ImageResult, ...]) -> None:
