@@ -25,7 +25,7 @@ class PatternReader:
         self.size = size
         self.ranges = _united(size, ranges)
         self.in_flight: dict[int, tuple[int, memoryview]] = {}
-        self.most_bytes_in_flight = 0
+        self.most_bytes_in_flight = self.bytes_asked = 0
         self.hanging = threading.Event()
         self._fail_at = fail_at
         self._hang_at = hang_at
@@ -45,6 +45,7 @@ class PatternReader:
     def start(self, offset: int, buffer: memoryview) -> Hashable:
         assert 0 <= offset < offset + len(buffer) <= self.size
         self._tickets += 1
+        self.bytes_asked += len(buffer)
         self.in_flight[self._tickets] = (offset, buffer)
         flying = sum(len(memory) for _, memory in self.in_flight.values())
         self.most_bytes_in_flight = max(self.most_bytes_in_flight, flying)
