@@ -39,6 +39,8 @@ def main() -> int:
     options.add_argument("--list", action="store_true", help="print the names of all cells")
     chosen = options.parse_args()
     if chosen.again:
+        if chosen.cells:
+            options.error("--again knows which cells: name none")
         return _again(chosen.lanes)
     began = time.monotonic()
     reached = observed(chosen.lanes)
