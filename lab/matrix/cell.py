@@ -6,12 +6,15 @@ import http.client
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import delete
 
 from lab import captures
 from lab.faulty import Action, Fault
@@ -22,6 +25,7 @@ from lab.wait import NotInTime, until
 from stillframe import config
 from stillframe.controller.database import Database
 from stillframe.controller.reconcile import Reconciler
+from stillframe.controller.schema import claims
 from stillframe.errors.base import StillframeError
 from stillframe.messaging.inprocess import InProcess
 from stillframe.model import now
@@ -190,9 +194,11 @@ def _cancel(lane: Lane, capture: str) -> None:
 
 
 def _forget(lane: Lane, capture: str) -> None:
-    """Room for the next cell."""
+    """Room for the next cell, which does not wait for the claims of a service that was killed: two minutes."""
     lane.plan.disarm()
     lane.service.request("DELETE", f"/image/v2/images/{capture}")
+    with _records(lane, ANSWERS) as (db, _):
+        db.write(lambda connection: connection.execute(delete(claims)))
 
 
 # -------------------------------------------------------------------------------------------------- after the fault
@@ -229,16 +235,21 @@ def _stopped(lane: Lane, way: Way) -> None:
 
 def _given_up(lane: Lane) -> None:
     """Another controller of the same records finds the host lost, unless the stopped one has the database locked."""
-    settings = config.load(files=[lane.service.config_file])
-    db = Database(settings.database.connection, busy_timeout=0.5)
     passed = 0.0
+    with suppress(StillframeError), _records(lane, 0.5) as (db, settings):
+        reconciler = Reconciler(db, settings, InProcess(), clock=lambda: passed)
+        reconciler.run_once(now())
+        passed = settings.host_timeout + 1
+        reconciler.run_once(now())
+
+
+@contextmanager
+def _records(lane: Lane, busy: float) -> Iterator[tuple[Database, config.Controller]]:
+    """The service's, as another controller sees them; it waits so many seconds for who writes."""
+    settings = config.load(files=[lane.service.config_file])
+    db = Database(settings.database.connection, busy_timeout=busy)
     try:
-        reconciler = Reconciler(db, settings.controller, InProcess(), clock=lambda: passed)
-        reconciler.run_once(now())
-        passed = settings.controller.host_timeout + 1
-        reconciler.run_once(now())
-    except StillframeError:
-        pass
+        yield db, settings.controller
     finally:
         db.close()
 
