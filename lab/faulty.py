@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -111,7 +112,8 @@ def _happen(fault: Fault) -> None:
         case Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         case Action.STOP:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # to this thread: the kernel may have another take what is for the process, and this one goes on meanwhile
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case Action.HANG:
             time.sleep(fault.seconds)
         case Action.RAISE:

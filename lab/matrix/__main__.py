@@ -2,9 +2,9 @@
 
     python -m lab.matrix [--lanes N] [--every | --again] [--list] [CELL...]
 
-A cell is POINT/FAULT/WAY, as in lease.BackupJob.taken/kill/backup+directory:running; one with a * stands for all that
-match. Without names the cells of lab/matrix/ways.py are run, with --every also those that try the same code on another
-way once more, and docs/reliability.md is written. What a cell that does not hold has left is told in build/faults, and
+Without names the cells of lab/matrix/ways.py are run, with --every also those that try the same code on another way
+once more, and docs/reliability.md is written. A cell is POINT/FAULT/WAY, as in
+lease.BackupJob.taken/kill/backup+directory:running; one with a * stands for all of those cells that match. What a cell that does not hold has left is told in build/faults, and
 --again runs just those of the last whole run once more and writes the page anew. The exit status is 1 when a cell does
 not hold, or a point is never come to.
 """
@@ -45,8 +45,8 @@ def main() -> int:
     began = time.monotonic()
     reached = observed(chosen.lanes)
     every = [Cell(point, kind, way) for way in WAYS for kind in Break for point in reached[way]]
-    wanted = [cell for cell in every if chosen.every or cell.by_default]
-    wanted = [cell for cell in every if _matches(cell, chosen.cells)] if chosen.cells else wanted
+    wanted = [cell for cell in every if chosen.every or cell.by_default or cell.name in chosen.cells]
+    wanted = [cell for cell in wanted if _matches(cell, chosen.cells)] if chosen.cells else wanted
     if chosen.list:
         print("\n".join(cell.name for cell in wanted))
         return 0

@@ -128,7 +128,7 @@ def run(lane: Lane, cell: Cell) -> Outcome:
         record = captures.record(lane.service, capture)
         settled.tells_what_happened(record, foreseen=cell.broken is not Break.RAISES)
         settled.image_is_right(lane, way, record)
-        settled.no_other_images(lane, record)
+        settled.no_other_images(lane, GONE, record)
         settled.pools_are_as_before(lane, way, record, GONE)
     except AssertionError as error:
         raise settled.Broken(f"{error}\n{record}") from error

@@ -118,8 +118,10 @@ def _swept(cluster: CephCluster, before: dict[str, Any]) -> None:
     for pool in POOLS:
         known = {(image, snap) for image, snap, *_ in before[pool]}
         left = [(image, snap) for image, snap, *_ in cluster.contents()[pool] if (image, snap) not in known]
+        for image, snap in left:
+            if snap:
+                cluster.rbd("snap", "rm", "--no-progress", "--force", f"{pool}/{image}@{snap}")
         for image in dict.fromkeys(image for image, _ in left):
-            cluster.rbd("snap", "purge", "--no-progress", "--force", f"{pool}/{image}")
             if (image, "") not in known:
                 cluster.rbd("rm", "--no-progress", f"{pool}/{image}")
 

@@ -46,8 +46,8 @@ def observed(lanes: int) -> dict[Way, tuple[str, ...]]:
 
 
 def cells(wanted: Iterable[Cell], lanes: int) -> Findings:
-    """Runs them all; what does not hold is told in build/faults."""
-    findings = Findings()
+    """Runs them all; what does not hold is told in build/faults. Those that a broken lane kept from running do not."""
+    findings, wanted = Findings(), list(wanted)
 
     def attempt(one: Lane, each: Cell) -> None:
         try:
@@ -60,7 +60,11 @@ def cells(wanted: Iterable[Cell], lanes: int) -> Findings:
             findings.outcomes[each] = outcome
             print(f"{outcome.seconds:6.1f} s  {outcome.status:9}  {each.name}  {outcome.code}", flush=True)
 
-    side_by_side(wanted, lanes, attempt)
+    try:
+        side_by_side(wanted, lanes, attempt)
+    except Exception:  # noqa: BLE001 - told, and what was found so far is not lost
+        traceback.print_exc()
+        findings.broken += [each for each in wanted if each not in {*findings.outcomes, *findings.broken}]
     return findings
 
 

@@ -98,11 +98,15 @@ def pools_are_as_before(lane: Lane, way: Way, record: Record, deadline: float) -
         _empty(lambda: _in_pools(lane, record), deadline)
 
 
-def no_other_images(lane: Lane, *records: Record) -> None:
-    """None but those of these captures; raises Broken."""
+def no_other_images(lane: Lane, deadline: float, *records: Record) -> None:
+    """None but those of these captures; the bytes of a deleted one may still be on their way out. Raises Broken."""
     own = {record["id"] for record in records}
-    if others := [path.name for path in lane.service.images.glob("*-*-*-*-*") if path.name.split(".")[0] not in own]:
-        raise Broken(f"there are images of nobody: {others}")
+
+    def others() -> list[str]:
+        found = [path.name for path in lane.service.images.glob("*-*-*-*-*")]
+        return [f"{name} is nobody's" for name in found if name.split(".")[0] not in own]
+
+    _empty(others, deadline)
 
 
 def _on_rbd(record: Record) -> bool:

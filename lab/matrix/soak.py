@@ -101,7 +101,7 @@ def _held(one: Lane, asked: list[tuple[str, Way]]) -> list[str]:
     for _, way in asked:
         settled.nothing_is_left(one, way, LEFT)
     records = [captures.record(one.service, capture) for capture, _ in asked]
-    settled.no_other_images(one, *records)
+    settled.no_other_images(one, LEFT, *records)
     for record, (_, way) in zip(records, asked, strict=True):
         settled.tells_what_happened(record)
         settled.image_is_right(one, way, record)
