@@ -4,9 +4,9 @@
 
 Without names the cells of lab/matrix/ways.py are run, with --every also those that try the same code on another way
 once more, and docs/reliability.md is written. A cell is POINT/FAULT/WAY, as in
-lease.BackupJob.taken/kill/backup+directory:running; one with a * stands for all of those cells that match. What a cell that does not hold has left is told in build/faults, and
---again runs just those of the last whole run once more and writes the page anew. The exit status is 1 when a cell does
-not hold, or a point is never come to.
+lease.BackupJob.taken/kill/backup+directory:running; one with a * stands for all of those cells that match. What a cell
+that does not hold has left is told in build/faults, and --again runs just those of the last whole run once more and
+writes the page anew. The exit status is 1 when a cell does not hold, or a point is never come to.
 """
 
 from __future__ import annotations
