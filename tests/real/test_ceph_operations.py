@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,36 @@ def test_what_was_killed_before_it_was_marked_is_known_all_the_same(
         assert images.owner(cluster, image) is None
         images.remove(cluster, image, CAPTURE)
         assert not images.exists(cluster, image)
+
+
+def test_a_removal_that_did_not_get_to_its_end_is_ended_by_the_next(ceph: CephCluster, cluster: Cluster) -> None:
+    image = cluster.image("images", "half-removed")
+    images.create(cluster, image, 8 * MIB, CAPTURE)
+    with ceph.administrator() as admin, admin.open_ioctx("images") as ioctx:
+        number = ioctx.read(f"rbd_id.{image.image}")[4:].decode()
+        ioctx.remove_object(f"rbd_header.{number}")  # as librbd does it: the name goes last
+    assert not images.exists(cluster, image)
+    assert images.listed(cluster, image)
+    images.remove(cluster, image, CAPTURE)
+    assert not images.listed(cluster, image)
+
+
+def test_several_who_remove_one_image_at_once_leave_nothing(cluster: Cluster) -> None:
+    def remove() -> None:
+        with suppress(RbdInUse):  # by another of them
+            images.remove(cluster, image, CAPTURE)
+
+    for number in range(8):
+        image = cluster.image("images", f"wanted-by-nobody-{number}")
+        images.create(cluster, image, 8 * MIB, CAPTURE)
+        snapshots.create_protected(cluster, image, "snap")
+        removers = [threading.Thread(target=remove) for _ in range(3)]
+        for each in removers:
+            each.start()
+        for each in removers:
+            each.join()
+        images.remove(cluster, image, CAPTURE)
+        assert not images.listed(cluster, image)
 
 
 def test_an_image_goes_with_its_snap_but_not_with_clones_or_snapshots_of_others(

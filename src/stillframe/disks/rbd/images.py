@@ -101,15 +101,8 @@ def exists(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bo
 def listed(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bool:
     """Whether its pool has one of this name, which it may not be possible to open."""
 
-    def work(ioctx: rados.Ioctx) -> bool:
-        try:
-            ioctx.stat(f"rbd_id.{image.image}")
-        except rados.ObjectNotFound:
-            return False
-        return True
-
     try:
-        return Task(cluster, "look for an image", image, caps=READ).run(timeout, work)
+        return Task(cluster, "look for an image", image, caps=READ).run(timeout, lambda ioctx: _named(ioctx, image))
     except PoolMissing:
         return False
 
@@ -157,26 +150,39 @@ def remove(
 ) -> None:
     """Removes an image that this owner made, with these snapshots; nothing happens where it is gone or not his.
 
-    Not his: it carries another owner, or none and is not empty. Raises RbdInUse: clones, other snapshots, an opener.
+    Not his: it carries another owner, or none and is not empty. One whose name alone is left, since a removal did not
+    get to its end, goes: it is no image any more. Raises RbdInUse: clones, other snapshots, an opener.
     """
     removing = Task(cluster, "remove an image", image)
 
     def work(ioctx: rados.Ioctx) -> None:
-        with rbd.Image(ioctx, image.image) as opened:
-            if not _made_by(opened, owner):
+        try:
+            with rbd.Image(ioctx, image.image) as opened:
+                if not _made_by(opened, owner):
+                    return
+                names = snapshots.named(opened)
+                foreign = [name for name in names if name not in snaps]
+                if foreign:
+                    raise RbdInUse(what=removing.thing, reason=f"it has the snapshot {foreign[0]}")
+                for name in names:
+                    snapshots.drop(opened, name)
+        except rbd.ImageNotFound:
+            if not _named(ioctx, image):
                 return
-            names = snapshots.named(opened)
-            foreign = [name for name in names if name not in snaps]
-            if foreign:
-                raise RbdInUse(what=removing.thing, reason=f"it has the snapshot {foreign[0]}")
-            for name in names:
-                snapshots.drop(opened, name)
         rbd.RBD().remove(ioctx, image.image)
 
     try:
         removing.run(timeout, work)
     except (RbdMissing, PoolMissing):
         return
+
+
+def _named(ioctx: rados.Ioctx, image: RbdImage) -> bool:
+    try:
+        ioctx.stat(f"rbd_id.{image.image}")
+    except rados.ObjectNotFound:
+        return False
+    return True
 
 
 def _mark(ioctx: rados.Ioctx, image: RbdImage, owner: str) -> None:
