@@ -91,6 +91,8 @@ class Task:
                 return RbdNameTaken(what=self.thing, operator=words)
             case errno.EBUSY | errno.ENOTEMPTY:
                 return RbdInUse(what=self.thing, reason="it has clones, snapshots or an opener", operator=words)
+            case errno.ESTALE:
+                return RbdInUse(what=self.thing, reason="somebody else is changing it", operator=words)
             case errno.ENOSPC | errno.EDQUOT:
                 return CephFull(pool=self.image.pool, operator=words)
             case errno.ETIMEDOUT:
