@@ -101,8 +101,9 @@ def exists(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bo
 def listed(cluster: Cluster, image: RbdImage, *, timeout: float = TIMEOUT) -> bool:
     """Whether its pool has one of this name, which it may not be possible to open."""
 
+    looking = Task(cluster, "look for an image", image, caps=READ)
     try:
-        return Task(cluster, "look for an image", image, caps=READ).run(timeout, lambda ioctx: _named(ioctx, image))
+        return looking.run(timeout, lambda ioctx: _there(ioctx, f"rbd_id.{image.image}"))
     except PoolMissing:
         return False
 
@@ -167,8 +168,8 @@ def remove(
                 for name in names:
                     snapshots.drop(opened, name)
         except rbd.ImageNotFound:
-            if not _named(ioctx, image):
-                return
+            if not _name_alone(ioctx, image):
+                raise
         rbd.RBD().remove(ioctx, image.image)
 
     try:
@@ -177,9 +178,18 @@ def remove(
         return
 
 
-def _named(ioctx: rados.Ioctx, image: RbdImage) -> bool:
+def _name_alone(ioctx: rados.Ioctx, image: RbdImage) -> bool:
+    """Whether its header is gone, which librbd removes before the name; one without its parent has a header."""
     try:
-        ioctx.stat(f"rbd_id.{image.image}")
+        number = ioctx.read(f"rbd_id.{image.image}")[4:].decode()  # after its length
+    except rados.ObjectNotFound:
+        return False
+    return not _there(ioctx, f"rbd_header.{number}")
+
+
+def _there(ioctx: rados.Ioctx, name: str) -> bool:
+    try:
+        ioctx.stat(name)
     except rados.ObjectNotFound:
         return False
     return True
