@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stillframe import failpoints, records
-from stillframe.capture.job import Kept
+from stillframe.capture.kept import Kept
 from stillframe.config import MIB
 from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from stillframe.agent.inventory import Inventory
 from stillframe.agent.journal import Journal
-from stillframe.capture.job import Job, Kept
+from stillframe.capture.job import Job
+from stillframe.capture.kept import Kept
 from stillframe.capture.leases import Leases
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools

@@ -7,7 +7,7 @@ from typing import Any, cast
 from lab.wait import until
 from stillframe.agent.journal import Journal
 from stillframe.agent.service import AgentService
-from stillframe.capture.job import Kept
+from stillframe.capture.kept import Kept
 from stillframe.capture.stillness import Stillness
 from stillframe.capture.tools import Tools
 from stillframe.config import Agent

@@ -9,7 +9,7 @@ import pytest
 
 from stillframe.agent.journal import Journal
 from stillframe.capture.held import HeldDisk, Hold
-from stillframe.capture.job import Kept
+from stillframe.capture.kept import Kept
 from stillframe.capture.subject import Subject, Wanted
 from stillframe.errors.service import JournalFailed
 from stillframe.messaging.contract import CaptureReport, Order

@@ -13,13 +13,13 @@ import pytest
 from lab.wait import until
 from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.hangs import TIMES
-from stillframe.capture.job import Job, Journal, Kept
+from stillframe.capture.job import Job
+from stillframe.capture.kept import Journal, Kept
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
-from stillframe.errors.base import Reported
 from stillframe.errors.capture import Superseded
 from stillframe.messaging.contract import CaptureReport, ControllerApi, Order
-from stillframe.model import ImageRequest, ImageResult, Phase, Wishes
+from stillframe.model import ImageRequest, Phase, Wishes
 
 ORDER = Order("c1", "i1", (ImageRequest("c1", "golden"),), Wishes(), "req-1")
 SECONDS = 0.05
@@ -136,19 +136,6 @@ def test_what_has_ended_is_not_given_up(scene: Scene) -> None:
     told = scene.job.report()
     assert told.fault is not None
     assert told.fault.code == "superseded"
-
-
-def test_a_capture_that_was_published_just_before_has_ended_well(scene: Scene) -> None:
-    scene.job._expect_in_hand((ImageResult("c1", "raw", 1, 1),))
-    scene.job.give_up()
-    told = scene.job.report()
-    assert (told.fault, [image.id for image in told.images]) == (None, ["c1"])
-
-
-def test_what_was_given_up_is_not_published_any_more(scene: Scene) -> None:
-    scene.job.give_up()
-    with pytest.raises(Reported, match="given up"):
-        scene.job._expect_in_hand()
 
 
 def test_a_process_that_stood_still_as_a_whole_hangs_only_if_it_stays_silent(scene: Scene) -> None:

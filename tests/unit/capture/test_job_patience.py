@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from stillframe.capture.job import Job, Journal, Kept
+from stillframe.capture.job import Job
+from stillframe.capture.kept import Journal, Kept
 from stillframe.capture.slots import Slots
 from stillframe.capture.tools import Tools
 from stillframe.errors.base import Reported, StillframeError
