@@ -16,13 +16,13 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import rados
 
 from lab import processes
 from lab.disks import GuestDisk, RbdPlace
+from lab.lasting import Lasting
 from lab.tools import environment, tool
 from lab.wait import until
 
@@ -79,7 +79,7 @@ log file =
 """
 
 
-class CephCluster:
+class CephCluster(Lasting):
     """A cluster that keeps everything in `directory` (short: socket paths end at 107 bytes), on a real disk."""
 
     def __init__(self, directory: Path, *, size: int = 20 * GIB, cache: int = 64 << 20) -> None:
@@ -91,19 +91,6 @@ class CephCluster:
         self._size = size
         self._cache = cache
         self._daemons: dict[Daemon, subprocess.Popen[bytes]] = {}
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     # ------------------------------------------------------------------------------------------- the daemons' lives
 

@@ -9,9 +9,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from lab.lasting import Lasting
 from lab.tools import environment, tool
 from lab.wait import until
 
@@ -19,7 +18,7 @@ USER = "nobody"  # servers refuse to run as root, and need no more than their di
 STARTED = 120.0  # seconds; a recovery after a kill included
 
 
-class Daemon:
+class Daemon(Lasting):
     """One process that keeps everything in `directory` (short: socket paths end at 107 bytes)."""
 
     STOP = signal.SIGTERM
@@ -30,19 +29,6 @@ class Daemon:
         self.log = directory / "log"
         self.own(directory)
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def own(self, directory: Path) -> None:
         """Makes a directory that the server may write to."""

@@ -18,12 +18,11 @@ import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import libvirt
 
 from lab import keeper, processes
+from lab.lasting import Lasting
 from lab.tools import CACHE, environment, tool
 from lab.wait import until
 
@@ -60,7 +59,7 @@ namespaces = []
 """
 
 
-class PrivateLibvirtd:
+class PrivateLibvirtd(Lasting):
     """A libvirtd that keeps everything in `directory` (short: socket paths end at 107 bytes).
 
     With `user`, QEMU runs as that user and libvirt hands it the disks (dynamic_ownership), as real hosts do;
@@ -90,19 +89,6 @@ class PrivateLibvirtd:
         )
         if CAPABILITIES.exists():
             shutil.copytree(CAPABILITIES, self.directory / "cache" / "qemu" / "capabilities", dirs_exist_ok=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     # ---------------------------------------------------------------------------------------------- the daemon
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from types import TracebackType
-from typing import Self
 
+from lab.lasting import Lasting
 from lab.tools import tool
 
 HERE, THERE = "10.213.0.1", "10.213.0.2"  # the only two addresses of the network
 
 
-class Network:
+class Network(Lasting):
     """A network namespace, and a cable from it to here. One at a time: its addresses are always the same."""
 
     def __init__(self) -> None:
@@ -20,28 +19,8 @@ class Network:
         self.within = ("nsenter", f"--net=/run/netns/{self.namespace}")  # the words before a command that lives there
         self._here, self._there = f"sfh{name}", f"sft{name}"  # the two ends of the cable
 
-    def __enter__(self) -> Self:
-        try:
-            self._lay()
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
-
-    def cut(self) -> None:
-        """Nothing gets through any more, and nobody is told."""
-        self._inside("link", "set", self._there, "down")
-
-    def mend(self) -> None:
-        """As it was before."""
-        self._inside("link", "set", self._there, "up")
-
-    def _lay(self) -> None:
+    def start(self) -> None:
+        """Lays the cable."""
         tool("ip", "netns", "add", self.namespace)
         tool("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.namespace)
         tool("ip", "address", "add", f"{HERE}/30", "dev", self._here)
@@ -50,10 +29,18 @@ class Network:
         self._inside("link", "set", "lo", "up")
         self.mend()
 
-    def _remove(self) -> None:
+    def stop(self) -> None:
         """The cable goes with its namespace."""
         if self.namespace in tool("ip", "netns", "list").split():
             tool("ip", "netns", "delete", self.namespace)
+
+    def cut(self) -> None:
+        """Nothing gets through any more, and nobody is told."""
+        self._inside("link", "set", self._there, "down")
+
+    def mend(self) -> None:
+        """As it was before."""
+        self._inside("link", "set", self._there, "up")
 
     def _inside(self, *words: str) -> None:
         tool("ip", "-n", self.namespace, *words)

@@ -10,13 +10,13 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import amqp
 
 from lab import processes
+from lab.lasting import Lasting
 from lab.tools import environment
 from lab.wait import until
 
@@ -37,7 +37,7 @@ log.file.level = info
 """
 
 
-class RabbitMq:
+class RabbitMq(Lasting):
     """A broker whose files all lie in `directory`; what it keeps outlives kill() and start()."""
 
     def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
@@ -52,19 +52,6 @@ class RabbitMq:
         configuration = CONFIGURATION.format(address=address, port=self.port, user=USER, password=PASSWORD)
         (directory / "rabbitmq.conf").write_text(configuration)
         (directory / "enabled_plugins").write_text("[].\n")
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.discard()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
 
     @property
     def running(self) -> bool:

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lab import processes
+from lab.lasting import Lasting
 from lab.libvirtd import PrivateLibvirtd
 from lab.tools import environment
 from lab.wait import until
@@ -35,7 +35,7 @@ class Answer:
     body: Any
 
 
-class Service:
+class Service(Lasting):
     """`stillframe up` for the domains of `host`; state, configuration and log lie in `directory`.
 
     `options` are added to the configuration: {"capture": {"scratch_cap": 1 << 20}}; "DEFAULT" is a group too.
@@ -68,19 +68,6 @@ class Service:
             for group, values in groups.items()
         )
         self.config_file.write_text("\n".join(sections))
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.discard()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
 
     # --------------------------------------------------------------------------------------------- the process
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import openstack
 
@@ -19,6 +17,7 @@ from lab.daemon import Daemon
 from lab.mariadb import MariaDb
 from lab.openstack.glance import token_options
 from lab.openstack.keystone import ADMIN, REGION, Keystone, User
+from lab.openstack.local import LocalServer
 from lab.openstack.web import Sections, WebService
 from lab.rabbitmq import RabbitMq
 from lab.tools import ROOT
@@ -49,23 +48,11 @@ class Placement(WebService):
         self.manage("placement.conf", "db", "sync")
 
 
-class NoNetworks:
+class NoNetworks(LocalServer):
     """Neutron as far as Nova asks it of servers without networks: every list is empty."""
 
     def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Empty)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Empty)
 
 
 class _Empty(BaseHTTPRequestHandler):

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
+
+from lab.openstack.local import LocalServer
 
 PIECE = 1 << 18
 HOP = ("connection", "keep-alive", "transfer-encoding", "host")
@@ -36,7 +37,7 @@ class Fault:
     done: threading.Event = field(default_factory=threading.Event)
 
 
-class Proxy:
+class Proxy(LocalServer):
     """Stands before `target` (http://HOST:PORT), on a port of its own."""
 
     def __init__(self, target: str) -> None:
@@ -44,19 +45,7 @@ class Proxy:
         self.faults: list[Fault] = []
         self.garble: int | None = None  # where an upload gets a byte that nobody sent
         self._target = urlsplit(target).netloc
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
 
     def uploads(self, status: int = 0, *, after: int = 0, times: int = 1) -> Fault:
         """A fault of the next uploads."""

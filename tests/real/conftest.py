@@ -18,6 +18,8 @@ from lab.leaks import leaks
 from lab.libvirtd import PrivateLibvirtd
 from lab.service import Options, Service
 from lab.wait import NotInTime, until
+from tests.real import live_tools
+from tests.real.live_tools import Writing
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +99,17 @@ def start_service(libvirtd: PrivateLibvirtd, tmp: Path) -> Iterator[StartService
 def service(start_service: StartService) -> Service:
     """A running service with the default options."""
     return start_service()
+
+
+@pytest.fixture(scope="module")
+def shared_writer(libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+    """A guest that writes without pause while the tests of a module last."""
+    with live_tools.writing(libvirtd) as made:
+        yield made[0]
+
+
+@pytest.fixture
+def writer(shared_writer: Writing) -> Iterator[Writing]:
+    """The same, which must not have felt anything of the test."""
+    yield shared_writer
+    shared_writer.unharmed()

@@ -29,18 +29,6 @@ def service(libvirtd: PrivateLibvirtd) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def shared(libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
-    with live.writing(libvirtd) as made:
-        yield made[0]
-
-
-@pytest.fixture
-def writer(shared: Writing) -> Iterator[Writing]:
-    yield shared
-    shared.unharmed()
-
-
-@pytest.fixture(scope="module")
 def stopped(libvirtd: PrivateLibvirtd) -> Iterator[list[tuple[Guest, GuestDisk]]]:
     """Guests that do not run: the cheap source of one holds without any cost."""
     with live.directory() as path:

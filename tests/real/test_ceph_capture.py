@@ -21,15 +21,10 @@ from tests.real.live_tools import MIB, SLOTS, Writing
 
 
 @pytest.fixture(scope="module")
-def writer_of_module(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+def shared_writer(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+    """One whose disk is on Ceph."""
     with ceph_lab.writing(ceph, libvirtd) as made:
         yield made
-
-
-@pytest.fixture
-def writer(writer_of_module: Writing) -> Iterator[Writing]:
-    yield writer_of_module
-    writer_of_module.unharmed()
 
 
 @pytest.mark.parametrize("oldest_client", ["luminous", "mimic"], ids=["clones of format 1", "clones of format 2"])

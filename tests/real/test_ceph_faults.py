@@ -26,15 +26,10 @@ pytestmark = pytest.mark.ceph  # make test-ceph
 
 
 @pytest.fixture(scope="module")
-def writer_of_module(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+def shared_writer(ceph: CephCluster, libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
+    """One whose disk is on Ceph."""
     with ceph_lab.writing(ceph, libvirtd) as made:
         yield made
-
-
-@pytest.fixture
-def writer(writer_of_module: Writing) -> Iterator[Writing]:
-    yield writer_of_module
-    writer_of_module.unharmed()
 
 
 def test_killed_while_it_streams_it_goes_on_from_the_same_snapshot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,22 @@ import pytest
 
 from lab import captures, disks
 from lab.factory import Guests
-from lab.libvirtd import PrivateLibvirtd
 from lab.service import Service
 from lab.wait import until
 from tests.real import live_tools as live
+from tests.real.conftest import StartService
 from tests.real.live_tools import SLOWLY, Writing
 
-StartService = Callable[..., Service]
 SHORT = {"capture": {"agent_timeout": 1, "freeze_timeout": 3}}
 QUIESCE = pytest.mark.parametrize("quiesce", [False, True], ids=["not required", "required"])
 
 
-@pytest.fixture(scope="module")
-def shared(libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
-    with live.writing(libvirtd) as made:
-        yield made[0]
-
-
 @pytest.fixture
-def writer(shared: Writing) -> Iterator[Writing]:
-    yield shared
-    live.thawed(shared.guest, 30)
-    shared.unharmed()
+def writer(shared_writer: Writing) -> Iterator[Writing]:
+    """The guest of the module, which may be thawed late here."""
+    yield shared_writer
+    live.thawed(shared_writer.guest, 30)
+    shared_writer.unharmed()
 
 
 def ended_as_asked(service: Service, capture: str, *, quiesce: bool, within: float) -> dict[str, Any]:

@@ -19,23 +19,11 @@ from lab.libvirtd import PrivateLibvirtd
 from lab.service import Service
 from lab.wait import until
 from tests.real import live_tools as live
+from tests.real.conftest import StartService
 from tests.real.live_tools import KIB, MIB, SIZE, SLOTS, SLOWLY, Writing
 
-StartService = Callable[..., Service]
 AT_ONCE = 3.0
 STANDS_STILL = 60.0
-
-
-@pytest.fixture(scope="module")
-def shared(libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
-    with live.writing(libvirtd) as made:
-        yield made[0]
-
-
-@pytest.fixture
-def writer(shared: Writing) -> Iterator[Writing]:
-    yield shared
-    shared.unharmed()
 
 
 @pytest.fixture(scope="module")

@@ -34,18 +34,6 @@ def place() -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(scope="module")
-def shared(libvirtd: PrivateLibvirtd) -> Iterator[Writing]:
-    with live.writing(libvirtd) as made:
-        yield made[0]
-
-
-@pytest.fixture
-def writer(shared: Writing) -> Iterator[Writing]:
-    yield shared
-    shared.unharmed()
-
-
 @contextmanager
 def busy(host: PrivateLibvirtd, place: Path, policy: str | None) -> Iterator[Writing]:
     """A guest that overwrites 2 MiB of its disk again and again, with something else to copy first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from lab.service import Service
 from lab.tools import tool
 from lab.wait import until
 from tests.real import live_tools as live
+from tests.real.conftest import StartService
 from tests.real.live_tools import MIB, SLOWLY, Writing
 
-StartService = Callable[..., Service]
 GRACE = {"agent": {"guard_grace": 1}}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from lab.libvirtd import PrivateLibvirtd
 from lab.service import STILLFRAME, Service
 from lab.wait import until
 from tests.real import live_tools as live
+from tests.real.conftest import StartService
 from tests.real.live_tools import MIB, SLOWLY
-
-StartService = Callable[..., Service]
 
 
 def up(config: Path) -> subprocess.CompletedProcess[str]:
