@@ -194,7 +194,7 @@ def _cancel(lane: Lane, capture: str) -> None:
 
 
 def _forget(lane: Lane, capture: str) -> None:
-    """Room for the next cell, which does not wait for the claims of a service that was killed: two minutes."""
+    """Room for the next cell, which does not wait for the claims of a service that was killed: ten seconds."""
     lane.plan.disarm()
     lane.service.request("DELETE", f"/image/v2/images/{capture}")
     with _records(lane, ANSWERS) as (db, _):

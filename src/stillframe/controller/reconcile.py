@@ -26,6 +26,9 @@ from stillframe.model import CaptureStatus
 # A commit that was granted cannot be taken back, so a lost host gets this many times longer to tell how it went.
 PUBLISHING_PATIENCE = 10
 
+# Seconds: all is done in transactions, which agree when a slow one's claim lapses; a dead controller's is soon over.
+CLAIM = 10.0
+
 _MOST_BATCHES = 20  # of old records deleted in one run: the rest can wait for the next
 
 _UNDECIDED = (CaptureStatus.PENDING, CaptureStatus.RUNNING)
@@ -58,7 +61,7 @@ class Reconciler:
         self._db = db
         self._settings = settings
         self._agents = agents
-        self._claims = Claims(db)
+        self._claims = Claims(db, CLAIM)
         self._silence = Watch(clock)
         self._absence = Watch(clock)
 

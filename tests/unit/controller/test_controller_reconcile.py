@@ -5,13 +5,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from stillframe.config import Controller
+from stillframe.controller import backends
 from stillframe.controller.captures import Captures
 from stillframe.controller.database import Database
 from stillframe.controller.endpoint import ControllerEndpoint
 from stillframe.controller.hosts import Hosts
 from stillframe.controller.reconcile import PUBLISHING_PATIENCE, Reconciler
+from stillframe.controller.schema import claims
 from stillframe.controller.servers import Servers
 from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import Superseded
@@ -185,6 +188,25 @@ def test_a_running_capture_of_a_gone_instance_is_stopped_before_the_server_goes(
     assert reconciler.run_once(now()).instances_gone == (web.id,)
     assert captures.get(id_, None).status is CaptureStatus.FAILED
     assert servers.list() == []
+
+
+def test_what_a_controller_dies_at_is_done_by_another_within_seconds(
+    captures: Captures, endpoint: ControllerEndpoint, db: Database, settings: Controller, web: Instance
+) -> None:
+    """Its claim is over by then: seen while it works."""
+    left: list[timedelta] = []
+
+    class Looking(Bells):
+        def wake(self, host: str) -> None:
+            until, clock = db.read(
+                lambda connection: connection.execute(select(claims.c.until, backends.clock())).one()
+            )
+            left.append(until - clock)
+
+    captures.accept(request(web))
+    endpoint.heartbeat(inventory())
+    Reconciler(db, replace(settings, gone_grace=0), Looking()).run_once(now())
+    assert timedelta(0) < left[0] <= timedelta(seconds=10)
 
 
 @pytest.mark.parametrize("turn", range(10))
