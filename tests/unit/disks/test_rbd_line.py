@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -36,6 +39,34 @@ def test_what_work_raises_the_caller_gets_and_the_line_goes_on() -> None:
         line.call("Working", 5, lambda _: dict[str, int]()["none"])
     assert line.call("Working", 5, lambda _: 1) == 1
     line.abandon()
+
+
+STANDS_STILL = """
+import time
+from stillframe.disks.rbd.line import Line
+
+class Connection:
+    def shutdown(self):
+        pass
+
+def work(_):
+    print("begun", flush=True)
+    time.sleep(0.2)
+    return "done"
+
+print(Line(Connection).call("Working", 0.8, work), flush=True)
+"""
+
+
+def test_a_process_that_was_stopped_as_a_whole_has_not_waited_meanwhile() -> None:
+    with subprocess.Popen([sys.executable, "-c", STANDS_STILL], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=10)[0] == "done\n"
 
 
 def test_work_that_comes_too_late_is_undone_before_the_connection_ends() -> None:

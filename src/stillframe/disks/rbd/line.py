@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from typing import TypeVar
 
 import rados
@@ -18,6 +18,7 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Work = Callable[[rados.Rados], T]
+SLICE = 0.25  # seconds that are waited at a time
 
 
 class Line:
@@ -38,13 +39,10 @@ class Line:
         Work that is done only after its deadline is undone by `undo`: nobody knows of it any more.
         """
         outcome = self.begin(work, undo)
-        try:
-            return outcome.result(timeout)
-        except TimeoutError as error:
-            if not outcome.cancel():
-                return outcome.result()  # it came in the last moment
+        if not _settled(outcome, timeout) and outcome.cancel():
             self.abandon()
-            raise DeadlineExceeded(what=what, seconds=timeout) from error
+            raise DeadlineExceeded(what=what, seconds=timeout)
+        return outcome.result()
 
     def begin(self, work: Work[T], undo: Work[object] | None = None) -> Future[T]:
         """The work's outcome, which is there once all before it is done; cancelled, it is undone or not begun."""
@@ -81,6 +79,15 @@ class Line:
         if connection is not None:
             connection.shutdown()
         LOG.debug("a connection to Ceph ended after %.1f s", time.monotonic() - began)
+
+
+def _settled(outcome: Future[T], timeout: float) -> bool:
+    """Whether it is after so many seconds; a process that was stopped as a whole meanwhile has not waited."""
+    left = timeout
+    while left > 0 and not outcome.done():
+        wait([outcome], min(left, SLICE))
+        left -= SLICE
+    return outcome.done()
 
 
 def _settle(outcome: Future[T], connection: rados.Rados, work: Work[T]) -> None:
