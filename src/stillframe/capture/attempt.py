@@ -51,7 +51,10 @@ class Attempt:
         identity: tuple[str, str],
         turn: Callable[[], AbstractContextManager[bool]],
     ) -> None:
-        """`turn` waits until the host has room for one more transfer, and holds that room in its block."""
+        """`identity`: the host's name, and the token of this run of the agent.
+
+        `turn` waits until the host has room for one more transfer, and holds that room in its block.
+        """
         self._standing = standing
         self._leases = leases
         self._tools = tools
