@@ -24,6 +24,7 @@ from stillframe.capture.watch import watched
 from stillframe.capture.work import Work
 from stillframe.errors.base import StillframeError, fault_of
 from stillframe.errors.capture import HypervisorUnavailable, InstantLost, ReadFailed, ToolFailed, WayClosed
+from stillframe.errors.patience import Patience
 from stillframe.errors.service import ControllerUnreachable, DatabaseUnusable
 from stillframe.messaging.contract import ControllerApi
 from stillframe.model import ImageResult, Phase
@@ -255,14 +256,8 @@ class Attempt:
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """The answer, which must be had: libvirt, controllers or a database that are away are waited for."""
-        deadline = time.monotonic() + self._tools.options.step_deadline
-        while True:
-            try:
-                return ask()
-            except StillframeError as error:
-                if error.fault.code not in AWAY or time.monotonic() >= deadline:
-                    raise
-                self._standing.control.sleep(0.2)
+        patience = Patience(self._tools.options.step_deadline, AWAY, 0.2)
+        return patience.ask(ask, self._standing.control.sleep)
 
 
 def _look_for_the_cause(work: Work, source: Source, hold: Hold) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from stillframe.cloudoptions import Glance as Options
-from stillframe.errors.base import StillframeError
 from stillframe.errors.glance import GlanceFailed, GlanceUnreachable, ImageForbidden, ImageIncomplete, ImageStuck
+from stillframe.errors.patience import Patience
 from stillframe.errors.request import ImageNotFound
 from stillframe.errors.service import ControllerUnreachable
 from stillframe.images.desk import ImagesApi
@@ -16,7 +15,6 @@ from stillframe.images.glance import Glance
 from stillframe.images.upload import Destination, Upload
 from stillframe.model import Image, Ticket
 
-T = TypeVar("T")
 POLL = 0.5  # seconds between two looks at a record that Glance has in hand
 IN_HAND = ("saving", "importing")  # states of a record that become another one by themselves
 AWAY = (GlanceUnreachable.code, GlanceFailed.code, ControllerUnreachable.code)  # Glance, or who asks it
@@ -32,7 +30,7 @@ class GlanceStore:
         self._glance = glance
         self._controller = controller
         self._options = options
-        self._patience = patience
+        self._patience = Patience(patience, AWAY, POLL)
 
     @property
     def retries(self) -> int:
@@ -49,7 +47,7 @@ class GlanceStore:
         """Waits until the record takes data; raises ImageStuck when it does not, ImageDeleted, Superseded."""
         deadline = time.monotonic() + self._options.stuck_after
         while True:
-            ticket = self._patiently(lambda: self._controller.open_upload(capture_id, attempt, image), sleep)
+            ticket = self._patience.ask(lambda: self._controller.open_upload(capture_id, attempt, image), sleep)
             if ticket.state == "queued":
                 return ticket
             if time.monotonic() >= deadline:
@@ -82,28 +80,17 @@ class GlanceStore:
         Raises ImageIncomplete, ImageDiffers, ImageDeleted, LocationRefused.
         """
         deadline = time.monotonic() + self._options.stuck_after
-        while (state := self._patiently(lambda: self._controller.publish_image(image), time.sleep)) != "active":
+        while (state := self._patience.ask(lambda: self._controller.publish_image(image), time.sleep)) != "active":
             if state not in IN_HAND or time.monotonic() >= deadline:
                 raise ImageIncomplete(image=image.id, state=state)
             time.sleep(POLL)
 
     def published(self, image_id: str) -> bool:
         """Whether everybody sees it."""
-        return self._patiently(lambda: self._controller.image_published(image_id), time.sleep)
+        return self._patience.ask(lambda: self._controller.image_published(image_id), time.sleep)
 
     def withdraw(self, image: Image) -> None:
         """Nothing: a capture's record is taken back by the controller when the capture fails."""
 
     def discard(self, image_id: str) -> None:
         """Nothing is here."""
-
-    def _patiently(self, ask: Callable[[], T], sleep: Sleep) -> T:
-        """The answer, which must be had: a Glance that is away is waited for."""
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return ask()
-            except StillframeError as error:
-                if error.fault.code not in AWAY or time.monotonic() >= deadline:
-                    raise
-                sleep(POLL)
