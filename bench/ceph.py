@@ -19,7 +19,7 @@ from statistics import median
 
 from bench.datapath import Bench, fill
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import settle
+from bench.quiet import settle
 from bench.results import Result
 from lab.ceph import CephCluster
 from lab.tools import tool

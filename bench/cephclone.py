@@ -12,7 +12,8 @@ import rbd
 
 from bench import latency
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import Saved, ground, saved, settle
+from bench.ground import Saved, ground, saved
+from bench.quiet import settle
 from bench.results import Result
 from lab import captures, disks
 from lab.ceph import CephCluster

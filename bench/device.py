@@ -6,8 +6,9 @@ from pathlib import Path
 
 from bench import footprint, live
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import ground, remove_images, saved, settle
+from bench.ground import ground, remove_images, saved
 from bench.nova_way import NovaWay
+from bench.quiet import settle
 from bench.results import Result
 from lab.filesystems import mounted
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import requests
 
-from bench import latency
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import Saved, ground, saved, settle
+from bench.ground import Saved, ground, saved
 from bench.live import make_disk, seconds
 from bench.nova_way import NovaWay
+from bench.quiet import Share, settle, undisturbed
 from bench.results import Result
+from lab import blocks
 from lab.disks import GuestDisk
 from lab.domains import Guest, NovaMetadata
 from lab.openstack.glance import PLAIN
@@ -32,6 +33,8 @@ from lab.tools import tool
 
 DATA = 1 * GIB
 RUNS = 3
+# A guest that leaves Glance its processor: emulated, a busy one would take it from Glance while a capture uploads.
+WRITER = blocks.autorun(check=False, pause_us=20_000, report_ms=1000)
 ALICE = USERS[0]
 TIMEOUT = 600.0  # seconds of one upload
 CASES = ("glance-capture-vs-curl", "glance-capture-vs-nova-way")
@@ -44,6 +47,7 @@ class Turn:
     ours: Saved
     curl: float
     nova: float
+    disturbed: float  # what part of the processors' time others had during ours or curl's
 
     def __str__(self) -> str:
         record = self.ours.record
@@ -70,13 +74,15 @@ class Subject:
     def turn(self) -> Turn:
         """Each way after the disk has come to rest."""
         settle()
+        share = Share()
         ours = saved(self.service, self.guest, self.begin)
+        disturbed = share.taken()
         copy = self.directory / "image"
         shutil.copyfile(self.stage.glance.data[PLAIN] / ours.record["id"], copy)
         self.delete(ours.record["id"])
-        curl = self.uploaded(copy)
+        curl, meanwhile = self.uploaded(copy)
         copy.unlink()
-        return Turn(ours, curl, self.nova())
+        return Turn(ours, curl, self.nova(), max(disturbed, meanwhile))
 
     def nova(self) -> float:
         """Seconds of an image made as Nova makes it."""
@@ -89,12 +95,13 @@ class Subject:
             way.clear()
             self.delete(made)
 
-    def uploaded(self, file: Path) -> float:
-        """Seconds of an upload and nothing else."""
+    def uploaded(self, file: Path) -> tuple[float, float]:
+        """Seconds of an upload and nothing else, and what part of the processors' time others had."""
         made = self.record()
         settle()
+        share = Share()
         try:
-            return seconds(lambda: self.curl(file, made))
+            return seconds(lambda: self.curl(file, made)), share.taken()
         finally:
             self.delete(made)
 
@@ -145,13 +152,13 @@ def run(options: Options) -> list[Result]:
         options.say("starting Keystone and Glance")
         with Stage(place.directory / "stage") as stage:
             options.say(f"making a disk with {data // MIB} MiB of data")
-            disk, base = make_disk(place.directory, data, latency.AUTORUN)
+            disk, base = make_disk(place.directory, data, WRITER)
             owner = NovaMetadata(name="db", project_id=stage.keystone.project_id(ALICE.project))
             with place.service(place.directory / "service", stage.options()) as service:
                 guest = place.guests.writing(disk, nova=owner)
                 subject = Subject(place.directory, stage, service, guest, disk, base)
                 options.say(f"to warm up, since services load much with their first requests: {subject.turn()}")
-                turns = [_said(options, number, runs, subject) for number in range(1, runs + 1)]
+                turns = undisturbed(lambda: _said(options, subject), runs, options.say)
     ours = [turn.ours.seconds for turn in turns]
     of = Result.of
     return [
@@ -164,9 +171,9 @@ def _at(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _said(options: Options, number: int, runs: int, subject: Subject) -> Turn:
+def _said(options: Options, subject: Subject) -> Turn:
     turn = subject.turn()
-    options.say(f"turn {number} of {runs}: {turn}")
+    options.say(str(turn))
     return turn
 
 

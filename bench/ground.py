@@ -23,7 +23,6 @@ from lab.wait import until
 
 POLL = 0.25  # seconds between two looks at a capture: looking takes time from the service
 DEADLINE = 600.0
-SETTLE = 0.5  # seconds after a sync until the disk has nothing left to do
 # the lab's services say more, and beat more often
 AS_USUAL: Options = {
     "DEFAULT": {"log_level": "INFO"},
@@ -99,12 +98,6 @@ def remove_images(service: Service, record: dict[str, Any]) -> None:
         answer = service.request("DELETE", f"/image/v2/images/{image['id']}")
         if answer.status != 204:
             raise RuntimeError(f"image {image['id']} was not deleted: {answer.status} {answer.body}")
-
-
-def settle() -> None:
-    """Nothing that went before is still being written, or discarded."""
-    os.sync()
-    time.sleep(SETTLE)
 
 
 def random_file(path: Path, size: int) -> Path:

@@ -53,6 +53,11 @@ def observed(guest: Guest) -> Iterator[Observation]:
     observation.reports = blocks.reports(guest.serial())[before : ended + 1]
 
 
+def at_its_pace(guest: Guest) -> None:
+    """Waits until the writer has gone round its file once: until then each of its writes takes new blocks as well."""
+    until(lambda: blocks.reports(guest.serial())[-1].last > blocks.SLOTS, 120, "the writer's second round")
+
+
 def baseline(guest: Guest) -> Observation:
     """The writes of the guest while nothing else happens."""
     with observed(guest) as observation:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bench import footprint, latency, plain_ways
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import Saved, ground, random_file, remove_images, saved, settle
+from bench.ground import Saved, ground, random_file, remove_images, saved
 from bench.latency import Observation
 from bench.nova_way import NovaWay, Passes
+from bench.quiet import Share, settle, undisturbed
 from bench.results import Result
 from lab import disks
 from lab.disks import Files, GuestDisk
@@ -33,6 +34,7 @@ class Ours:
     writes: Observation
     temporary: int  # most bytes of files other than image and scratch
     scratch: int  # bytes that were written to scratch
+    disturbed: float  # what part of the processors' time others had
 
     def __str__(self) -> str:
         frozen, scratch = self.saved.record["frozen_ms"], self.scratch / MIB
@@ -47,6 +49,7 @@ class Nova:
     writes: Observation
     temporary: int
     one_hash: float  # seconds of the way if its upload made one sha256 instead of md5 and sha512
+    disturbed: float
 
     def __str__(self) -> str:
         each = f"mirror {self.passes.mirror:.1f}, convert {self.passes.convert:.1f}, upload {self.passes.upload:.1f}"
@@ -62,6 +65,11 @@ class Turn:
     nova: Nova
     qemu_img: float
     floor: float
+
+    @property
+    def disturbed(self) -> float:
+        """What part of the processors' time others had while it was worse."""
+        return max(self.ours.disturbed, self.nova.disturbed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +103,17 @@ class Subject:
         settle()
         scratch = self.service.state / "scratch"
         others = footprint.new_files(self.directory, self.service.images, scratch)
+        share = Share()
         with (
             footprint.watched(others) as temporary,
             footprint.watched(footprint.lengths(scratch)) as written,
             latency.observed(self.guest) as writes,
         ):
             done = saved(self.service, self.guest)
+        disturbed = share.taken()
         writes.forget_last(done.idle)
         remove_images(self.service, done.record)
-        return Ours(done, writes, temporary.bytes, written.bytes)
+        return Ours(done, writes, temporary.bytes, written.bytes, disturbed)
 
     def nova(self) -> Nova:
         """One image as Nova makes it."""
@@ -111,10 +121,13 @@ class Subject:
         settle()
         try:
             others = footprint.new_files(self.directory, way.stored)
+            share = Share()
             with footprint.watched(others) as temporary, latency.observed(self.guest) as writes:
                 passes = way.passes()
+            disturbed = share.taken()
             settle()
-            return Nova(passes, writes, temporary.bytes, passes.mirror + passes.convert + way.one_hash())
+            one_hash = passes.mirror + passes.convert + way.one_hash()
+            return Nova(passes, writes, temporary.bytes, one_hash, disturbed)
         finally:
             way.clear()
 
@@ -144,10 +157,8 @@ def run(options: Options) -> list[Result]:
         disk, base = make_disk(place.directory, data, latency.AUTORUN)
         with place.service(place.directory / "service") as service:
             subject = Subject(place.directory, service, place.guests.writing(disk), disk, base)
-            turns = []
-            for number in range(1, runs + 1):
-                options.say(f"turn {number} of {runs}")
-                turns.append(subject.turn(options.say))
+            latency.at_its_pace(subject.guest)
+            turns = undisturbed(lambda: subject.turn(options.say), runs, options.say)
     return _compared(turns, data)
 
 

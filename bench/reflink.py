@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench import latency
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import Saved, ground, random_file, remove_images, saved, settle
+from bench.ground import Saved, ground, random_file, remove_images, saved
+from bench.quiet import settle
 from bench.results import Result
 from lab import disks
 from lab.disks import GuestDisk

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench import footprint
 from bench.experiment import GIB, MIB, Experiment, Options
-from bench.ground import ground, random_file, remove_images, saved, settle
+from bench.ground import ground, random_file, remove_images, saved
+from bench.quiet import settle
 from bench.results import Result
 from lab.disks import GuestDisk
 from lab.domains import Guest
