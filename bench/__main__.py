@@ -4,7 +4,8 @@
 
 Writes bench/out/results.json, a list of {case, ours, other, ratio, unit, runs}: medians, with the ratio of two figures
 taken within each run. Prints a table with the targets and whether they hold. Cases that are measured together run
-together. The exit status is 1 when a case could not be measured; a target that is missed does not change it.
+together; a turn in which the machine's hypervisor gave its processors to others is repeated, within limits
+(bench/quiet.py). The exit status is 1 when a case could not be measured; a target that is missed does not change it.
 
 With --quick there is little data and one run: to see that the benchmarks work. It writes bench/out/quick.json.
 """
