@@ -7,7 +7,7 @@ taken within each run. Prints a table with the targets and whether they hold. Ca
 together; a turn in which the machine's hypervisor gave its processors to others is repeated, within limits
 (bench/quiet.py). The exit status is 1 when a case could not be measured; a target that is missed does not change it.
 
-With --quick there is little data and one run: to see that the benchmarks work. It writes bench/out/quick.json.
+With --quick there is little data and one undisturbed run: to see that they work. It writes bench/out/quick.json.
 """
 
 from __future__ import annotations

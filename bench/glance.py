@@ -47,7 +47,7 @@ class Turn:
     ours: Saved
     curl: float
     nova: float
-    disturbed: float  # what part of the processors' time others had during ours or curl's
+    disturbed: float  # what part of the processors' time others had while that was worst
 
     def __str__(self) -> str:
         record = self.ours.record
@@ -76,21 +76,23 @@ class Subject:
         settle()
         share = Share()
         ours = saved(self.service, self.guest, self.begin)
-        disturbed = share.taken()
+        during_ours = share.taken()
         copy = self.directory / "image"
         shutil.copyfile(self.stage.glance.data[PLAIN] / ours.record["id"], copy)
         self.delete(ours.record["id"])
-        curl, meanwhile = self.uploaded(copy)
+        curl, during_curl = self.uploaded(copy)
         copy.unlink()
-        return Turn(ours, curl, self.nova(), max(disturbed, meanwhile))
+        nova, during_nova = self.nova()
+        return Turn(ours, curl, nova, max(during_ours, during_curl, during_nova))
 
-    def nova(self) -> float:
-        """Seconds of an image made as Nova makes it."""
+    def nova(self) -> tuple[float, float]:
+        """Seconds of an image made as Nova makes it, and what part of the processors' time others had."""
         way = NovaWay(self.guest, self.disk, self.base, self.directory)
         made = self.record()
         settle()
+        share = Share()
         try:
-            return way.passes(lambda flat: self.curl(flat, made)).seconds
+            return way.passes(lambda flat: self.curl(flat, made)).seconds, share.taken()
         finally:
             way.clear()
             self.delete(made)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.quiet import Share
 from lab import blocks
 from lab.blocks import Report
 from lab.domains import Guest
@@ -22,6 +23,7 @@ class Observation:
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
+        self.disturbed = 0.0  # what part of the processors' time others had meanwhile
 
     def forget_last(self, seconds: float) -> None:
         """So many seconds at the end did not belong to it."""
@@ -46,8 +48,9 @@ class Observation:
 def observed(guest: Guest) -> Iterator[Observation]:
     """Observes the writes of `guest` during the block; what the writer reports when it begins and ends counts whole."""
     before = len(blocks.reports(guest.serial()))
-    observation = Observation()
+    observation, share = Observation(), Share()
     yield observation
+    observation.disturbed = share.taken()
     ended = len(blocks.reports(guest.serial()))
     until(lambda: len(blocks.reports(guest.serial())) > ended, 30, "the writer's next report")
     observation.reports = blocks.reports(guest.serial())[before : ended + 1]

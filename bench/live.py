@@ -12,7 +12,7 @@ from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, random_file, remove_images, saved
 from bench.latency import Observation
 from bench.nova_way import NovaWay, Passes
-from bench.quiet import Share, settle, undisturbed
+from bench.quiet import settle, undisturbed
 from bench.results import Result
 from lab import disks
 from lab.disks import Files, GuestDisk
@@ -34,7 +34,6 @@ class Ours:
     writes: Observation
     temporary: int  # most bytes of files other than image and scratch
     scratch: int  # bytes that were written to scratch
-    disturbed: float  # what part of the processors' time others had
 
     def __str__(self) -> str:
         frozen, scratch = self.saved.record["frozen_ms"], self.scratch / MIB
@@ -49,7 +48,6 @@ class Nova:
     writes: Observation
     temporary: int
     one_hash: float  # seconds of the way if its upload made one sha256 instead of md5 and sha512
-    disturbed: float
 
     def __str__(self) -> str:
         each = f"mirror {self.passes.mirror:.1f}, convert {self.passes.convert:.1f}, upload {self.passes.upload:.1f}"
@@ -68,8 +66,8 @@ class Turn:
 
     @property
     def disturbed(self) -> float:
-        """What part of the processors' time others had while it was worse."""
-        return max(self.ours.disturbed, self.nova.disturbed)
+        """What part of the processors' time others had while that was worst."""
+        return max(each.disturbed for each in (self.rest, self.ours.writes, self.nova.writes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +101,15 @@ class Subject:
         settle()
         scratch = self.service.state / "scratch"
         others = footprint.new_files(self.directory, self.service.images, scratch)
-        share = Share()
         with (
             footprint.watched(others) as temporary,
             footprint.watched(footprint.lengths(scratch)) as written,
             latency.observed(self.guest) as writes,
         ):
             done = saved(self.service, self.guest)
-        disturbed = share.taken()
         writes.forget_last(done.idle)
         remove_images(self.service, done.record)
-        return Ours(done, writes, temporary.bytes, written.bytes, disturbed)
+        return Ours(done, writes, temporary.bytes, written.bytes)
 
     def nova(self) -> Nova:
         """One image as Nova makes it."""
@@ -121,13 +117,10 @@ class Subject:
         settle()
         try:
             others = footprint.new_files(self.directory, way.stored)
-            share = Share()
             with footprint.watched(others) as temporary, latency.observed(self.guest) as writes:
                 passes = way.passes()
-            disturbed = share.taken()
             settle()
-            one_hash = passes.mirror + passes.convert + way.one_hash()
-            return Nova(passes, writes, temporary.bytes, one_hash, disturbed)
+            return Nova(passes, writes, temporary.bytes, passes.mirror + passes.convert + way.one_hash())
         finally:
             way.clear()
 

@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 SETTLE = 20.0  # seconds at the most that rest is waited for: a neighbour may never rest
 SPIN = 0.3  # seconds of work that tell whether it gets a processor
-
 DISTURBED = 0.03  # of the processors' time in the hands of others
 MOST = 3  # turns for each that is wanted, until so many were undisturbed
 
