@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 
 NICE = 19  # a guest that wakes up goes on at once, and what nobody else wants is ours all the same
@@ -12,12 +12,27 @@ NICE = 19  # a guest that wakes up goes on at once, and what nobody else wants i
 
 @contextmanager
 def yielding() -> Iterator[None]:
-    """This thread lets others go first in here; afterwards too where the process may not take that back."""
+    """This thread lets others go first in here, and keeps off half of its processors; so do threads made in here.
+
+    Afterwards it is as before; its niceness stays where the process may not take that back.
+    """
     thread = threading.get_native_id()
-    before = os.getpriority(os.PRIO_PROCESS, thread)
+    niceness, processors = os.getpriority(os.PRIO_PROCESS, thread), os.sched_getaffinity(thread)
     os.setpriority(os.PRIO_PROCESS, thread, NICE)
+    _keep_to(thread, half(processors))
     try:
         yield
     finally:
+        _keep_to(thread, processors)
         with suppress(PermissionError):  # only root and CAP_SYS_NICE may
-            os.setpriority(os.PRIO_PROCESS, thread, before)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
+
+
+def half(processors: Set[int]) -> set[int]:
+    """Every other one, so that they are spread over sockets and cores; at least one."""
+    return set(sorted(processors)[::2])
+
+
+def _keep_to(thread: int, processors: Set[int]) -> None:
+    with suppress(OSError):  # the machine has taken them away meanwhile: where it runs, it runs
+        os.sched_setaffinity(thread, processors)

@@ -3,33 +3,56 @@ from __future__ import annotations
 import os
 import threading
 
+import pytest
+
 from stillframe.datapath.allocation import map_of
 from stillframe.datapath.control import Control
 from stillframe.datapath.copy import copy
-from stillframe.datapath.priority import NICE
+from stillframe.datapath.priority import NICE, half, yielding
 from stillframe.datapath.raw import raw
 from tests.unit.datapath.fakes import MemorySink, PatternReader, nothing
 
 
-def niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def place() -> tuple[int, frozenset[int]]:
+    """Niceness and processors of this thread."""
+    thread = threading.get_native_id()
+    return os.getpriority(os.PRIO_PROCESS, thread), frozenset(os.sched_getaffinity(thread))
 
 
 class AskingSink(MemorySink):
-    """Remembers how nice the thread was that wrote."""
+    """Remembers the places of the threads that wrote."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: set[int] = set()
+        self.seen: set[tuple[int, frozenset[int]]] = set()
 
     def write(self, offset: int, data: memoryview) -> None:
-        self.seen.add(niceness())
+        self.seen.add(place())
         super().write(offset, data)
 
 
 def test_a_copy_lets_guests_go_first_and_its_thread_is_as_before_afterwards() -> None:
-    before, sink = niceness(), AskingSink()
+    before, sink = place(), AskingSink()
     reader = PatternReader(4 << 20, [(0, 4 << 20)])
     copy(reader, raw(map_of(reader, nothing)), sink, Control(), digests=())
-    assert sink.seen == {NICE}
-    assert niceness() == before
+    assert sink.seen == {(NICE, frozenset(half(before[1])))}
+    assert place() == before
+
+
+@pytest.mark.parametrize(
+    ("all_of_them", "ours"),
+    [({3}, {3}), ({0, 1}, {0}), ({0, 1, 2}, {0, 2}), ({1, 4, 5, 7}, {1, 5}), (set(range(64)), set(range(0, 64, 2)))],
+)
+def test_every_other_processor_is_left_to_the_guests(all_of_them: set[int], ours: set[int]) -> None:
+    assert half(all_of_them) == ours
+
+
+def test_processors_that_are_gone_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: int, processors: set[int]) -> None:
+        raise OSError(22, "Invalid argument")
+
+    before = place()
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    with yielding():
+        assert place() == (NICE, before[1])
+    assert place() == before
