@@ -4,10 +4,10 @@
 
 Writes bench/out/results.json, a list of {case, ours, other, ratio, unit, runs}: medians, with the ratio of two figures
 taken within each run. Prints a table with the targets and whether they hold. Cases that are measured together run
-together; a turn in which the machine's hypervisor gave its processors to others is repeated, within limits
+together; a way during which the machine's hypervisor gave its processors to others is gone again, within limits
 (bench/quiet.py). The exit status is 1 when a case could not be measured; a target that is missed does not change it.
 
-With --quick there is little data and one undisturbed run: to see that they work. It writes bench/out/quick.json.
+With --quick there is little data and one run: to see that they work. It writes bench/out/quick.json.
 """
 
 from __future__ import annotations

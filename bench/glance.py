@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,9 @@ import requests
 
 from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, saved
-from bench.live import make_disk, seconds
+from bench.live import make_disk
 from bench.nova_way import NovaWay
-from bench.quiet import Share, settle, undisturbed
+from bench.quiet import Share, Timed, calm, timed
 from bench.results import Result
 from lab import blocks
 from lab.disks import GuestDisk
@@ -41,23 +42,30 @@ CASES = ("glance-capture-vs-curl", "glance-capture-vs-nova-way")
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Seconds of each way."""
+class Ours:
+    """One capture."""
 
-    ours: Saved
-    curl: float
-    nova: float
-    disturbed: float  # what part of the processors' time others had while that was worst
+    saved: Saved
+    disturbed: float  # what part of the processors' time others had meanwhile
 
     def __str__(self) -> str:
-        record = self.ours.record
+        record = self.saved.record
         created, started, ended = (_at(record[name]) for name in ("created_at", "started_at", "ended_at"))
         last = _at(record["steps"][-1]["ended_at"])
-        asked = self.ours.seconds - (ended - created)
+        asked = self.saved.seconds - (ended - created)
         spans = [("asked", asked), ("waited", started - created)]
         spans += [(step["name"], _at(step["ended_at"]) - _at(step["started_at"])) for step in record["steps"]]
         told = ", ".join(f"{name} {span:.1f}" for name, span in [*spans, ("ended", ended - last)])
-        return f"ours {self.ours.seconds:.1f} s ({told}), curl {self.curl:.1f} s, nova {self.nova:.1f} s"
+        return f"{self.saved.seconds:.2f} s ({told})"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Each way once."""
+
+    ours: Ours
+    curl: Timed
+    nova: Timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,41 +79,43 @@ class Subject:
     disk: GuestDisk
     base: GuestDisk
 
-    def turn(self) -> Turn:
-        """Each way after the disk has come to rest."""
-        settle()
-        share = Share()
-        ours = saved(self.service, self.guest, self.begin)
-        during_ours = share.taken()
-        copy = self.directory / "image"
-        shutil.copyfile(self.stage.glance.data[PLAIN] / ours.record["id"], copy)
-        self.delete(ours.record["id"])
-        curl, during_curl = self.uploaded(copy)
-        copy.unlink()
-        nova, during_nova = self.nova()
-        return Turn(ours, curl, nova, max(during_ours, during_curl, during_nova))
+    def turn(self, say: Callable[[str], None]) -> Turn:
+        """Each way, one after the other."""
+        ours = calm("ours", self.ours, say)
+        return Turn(ours, calm("curl", self.curl_alone, say), calm("nova", self.nova, say))
 
-    def nova(self) -> tuple[float, float]:
-        """Seconds of an image made as Nova makes it, and what part of the processors' time others had."""
+    def ours(self) -> Ours:
+        """One capture; the image's bytes are left in a file of ours."""
+        share = Share()
+        done = saved(self.service, self.guest, self.begin)
+        disturbed = share.taken()
+        shutil.copyfile(self.stage.glance.data[PLAIN] / done.record["id"], self.copy)
+        self.delete(done.record["id"])
+        return Ours(done, disturbed)
+
+    def curl_alone(self) -> Timed:
+        """An upload of the same bytes and nothing else."""
+        made = self.record()
+        try:
+            return timed(lambda: self.curl(self.copy, made))
+        finally:
+            self.delete(made)
+
+    def nova(self) -> Timed:
+        """An image made as Nova makes it."""
         way = NovaWay(self.guest, self.disk, self.base, self.directory)
         made = self.record()
-        settle()
         share = Share()
         try:
-            return way.passes(lambda flat: self.curl(flat, made)).seconds, share.taken()
+            return Timed(way.passes(lambda flat: self.curl(flat, made)).seconds, share.taken())
         finally:
             way.clear()
             self.delete(made)
 
-    def uploaded(self, file: Path) -> tuple[float, float]:
-        """Seconds of an upload and nothing else, and what part of the processors' time others had."""
-        made = self.record()
-        settle()
-        share = Share()
-        try:
-            return seconds(lambda: self.curl(file, made)), share.taken()
-        finally:
-            self.delete(made)
+    @property
+    def copy(self) -> Path:
+        """Where the bytes of the last image are."""
+        return self.directory / "image"
 
     def begin(self, _service: Service, guest: Guest) -> str:
         """Asks for a capture as a user: images in Glance are made with their user's token."""
@@ -159,24 +169,22 @@ def run(options: Options) -> list[Result]:
             with place.service(place.directory / "service", stage.options()) as service:
                 guest = place.guests.writing(disk, nova=owner)
                 subject = Subject(place.directory, stage, service, guest, disk, base)
-                options.say(f"to warm up, since services load much with their first requests: {subject.turn()}")
-                turns = undisturbed(lambda: _said(options, subject), runs, options.say)
-    ours = [turn.ours.seconds for turn in turns]
+                options.say("to warm up, since services load much with their first requests")
+                subject.turn(options.say)
+                turns = []
+                for number in range(1, runs + 1):
+                    options.say(f"turn {number} of {runs}")
+                    turns.append(subject.turn(options.say))
+    ours = [turn.ours.saved.seconds for turn in turns]
     of = Result.of
     return [
-        of(CASES[0], ours, [turn.curl for turn in turns], "s", "curl -T of the same bytes"),
-        of(CASES[1], ours, [turn.nova for turn in turns], "s", "mirror, convert, curl -T"),
+        of(CASES[0], ours, [turn.curl.seconds for turn in turns], "s", "curl -T of the same bytes"),
+        of(CASES[1], ours, [turn.nova.seconds for turn in turns], "s", "mirror, convert, curl -T"),
     ]
 
 
 def _at(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
-
-
-def _said(options: Options, subject: Subject) -> Turn:
-    turn = subject.turn()
-    options.say(str(turn))
-    return turn
 
 
 EXPERIMENT = Experiment("glance", CASES, run)

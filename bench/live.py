@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, random_file, remove_images, saved
 from bench.latency import Observation
 from bench.nova_way import NovaWay, Passes
-from bench.quiet import settle, undisturbed
+from bench.quiet import Timed, calm, settle, timed
 from bench.results import Result
 from lab import disks
 from lab.disks import Files, GuestDisk
@@ -35,6 +34,11 @@ class Ours:
     temporary: int  # most bytes of files other than image and scratch
     scratch: int  # bytes that were written to scratch
 
+    @property
+    def disturbed(self) -> float:
+        """What part of the processors' time others had meanwhile."""
+        return self.writes.disturbed
+
     def __str__(self) -> str:
         frozen, scratch = self.saved.record["frozen_ms"], self.scratch / MIB
         return f"{self.saved.seconds:.2f} s, frozen {frozen:.0f} ms, scratch {scratch:.0f} MiB, {self.writes}"
@@ -49,6 +53,11 @@ class Nova:
     temporary: int
     one_hash: float  # seconds of the way if its upload made one sha256 instead of md5 and sha512
 
+    @property
+    def disturbed(self) -> float:
+        """What part of the processors' time others had meanwhile."""
+        return self.writes.disturbed
+
     def __str__(self) -> str:
         each = f"mirror {self.passes.mirror:.1f}, convert {self.passes.convert:.1f}, upload {self.passes.upload:.1f}"
         return f"{self.passes.seconds:.2f} s ({each}), frozen {self.passes.frozen_ms:.0f} ms, {self.writes}"
@@ -61,13 +70,8 @@ class Turn:
     rest: Observation
     ours: Ours
     nova: Nova
-    qemu_img: float
-    floor: float
-
-    @property
-    def disturbed(self) -> float:
-        """What part of the processors' time others had while that was worst."""
-        return max(each.disturbed for each in (self.rest, self.ours.writes, self.nova.writes))
+    qemu_img: Timed
+    floor: Timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +85,17 @@ class Subject:
     base: GuestDisk
 
     def turn(self, say: Callable[[str], None]) -> Turn:
-        """Each way after the disk has come to rest."""
-        settle()
-        rest = latency.baseline(self.guest)
-        say(f"at rest:  {rest}")
-        ours = self.ours()
-        say(f"ours:     {ours}")
-        nova = self.nova()
-        say(f"nova:     {nova}")
-        settle()
-        qemu_img = seconds(lambda: plain_ways.qemu_img(self.guest, self.disk, SIZE, self.directory))
-        settle()
-        floor = seconds(lambda: plain_ways.floor([self.base.path, self.disk.path], self.directory))
-        say(f"qemu-img: {qemu_img:.2f} s; floor: {floor:.2f} s")
-        return Turn(rest, ours, nova, qemu_img, floor)
+        """Each way, one after the other."""
+        return Turn(
+            calm("at rest", lambda: latency.baseline(self.guest), say),
+            calm("ours", self.ours, say),
+            calm("nova", self.nova, say),
+            calm("qemu-img", lambda: timed(self._qemu_img), say),
+            calm("floor", lambda: timed(self._floor), say),
+        )
 
     def ours(self) -> Ours:
         """One capture through the API."""
-        settle()
         scratch = self.service.state / "scratch"
         others = footprint.new_files(self.directory, self.service.images, scratch)
         with (
@@ -114,7 +111,6 @@ class Subject:
     def nova(self) -> Nova:
         """One image as Nova makes it."""
         way = NovaWay(self.guest, self.disk, self.base, self.directory)
-        settle()
         try:
             others = footprint.new_files(self.directory, way.stored)
             with footprint.watched(others) as temporary, latency.observed(self.guest) as writes:
@@ -124,12 +120,11 @@ class Subject:
         finally:
             way.clear()
 
+    def _qemu_img(self) -> None:
+        plain_ways.qemu_img(self.guest, self.disk, SIZE, self.directory)
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
+    def _floor(self) -> None:
+        plain_ways.floor([self.base.path, self.disk.path], self.directory)
 
 
 def make_disk(directory: Path, data: int, files: Files) -> tuple[GuestDisk, GuestDisk]:
@@ -151,7 +146,10 @@ def run(options: Options) -> list[Result]:
         with place.service(place.directory / "service") as service:
             subject = Subject(place.directory, service, place.guests.writing(disk), disk, base)
             latency.at_its_pace(subject.guest)
-            turns = undisturbed(lambda: subject.turn(options.say), runs, options.say)
+            turns = []
+            for number in range(1, runs + 1):
+                options.say(f"turn {number} of {runs}")
+                turns.append(subject.turn(options.say))
     return _compared(turns, data)
 
 
@@ -165,8 +163,8 @@ def _compared(turns: list[Turn], data: int) -> list[Result]:
     return [
         of("live-vs-nova", ours, [each.passes.seconds for each in nova], "s", "three passes, md5 and sha512"),
         of("live-vs-nova-one-hash", ours, [each.one_hash for each in nova], "s", "three passes, one sha256"),
-        of("live-vs-qemu-img", ours, [turn.qemu_img for turn in turns], "s", "qemu-img convert, no hash"),
-        of("live-vs-floor", ours, [turn.floor for turn in turns], "s", "the data read and written once, no hash"),
+        of("live-vs-qemu-img", ours, [turn.qemu_img.seconds for turn in turns], "s", "qemu-img convert, no hash"),
+        of("live-vs-floor", ours, [turn.floor.seconds for turn in turns], "s", "the data read and written, no hash"),
         of(
             "live-temp-bytes", [float(turn.ours.temporary) for turn in turns],
             [float(each.temporary) for each in nova], "B", "three passes",

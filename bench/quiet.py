@@ -5,24 +5,36 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 SETTLE = 20.0  # seconds at the most that rest is waited for: a neighbour may never rest
 SPIN = 0.3  # seconds of work that tell whether it gets a processor
 DISTURBED = 0.03  # of the processors' time in the hands of others
-MOST = 3  # turns for each that is wanted, until so many were undisturbed
+MOST = 3  # times that a way is gone, until it was undisturbed
 
 
-class Turn(Protocol):
-    """Some ways, measured one after the other."""
+class Way(Protocol):
+    """One that was gone once."""
 
     @property
     def disturbed(self) -> float:
-        """What part of the processors' time others had, while that was worst."""
+        """What part of the processors' time others had meanwhile."""
 
 
-T = TypeVar("T", bound=Turn)
+W = TypeVar("W", bound=Way)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A way of which only the time counts."""
+
+    seconds: float
+    disturbed: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s"
 
 
 def settle() -> None:
@@ -52,14 +64,24 @@ class Share:
         return (_stolen() - self._before) / seconds
 
 
-def undisturbed(turn: Callable[[], T], runs: int, say: Callable[[str], None]) -> list[T]:
-    """So many turns while the machine was ours, or those that were disturbed least: what they measured has no say."""
-    turns: list[T] = []
-    while sum(each.disturbed <= DISTURBED for each in turns) < runs and len(turns) < MOST * runs:
-        say(f"turn {len(turns) + 1}")
-        turns.append(turn())
-        say(f"others had up to {turns[-1].disturbed:.1%} of the processors")
-    return sorted(turns, key=lambda each: each.disturbed)[:runs]
+def calm(name: str, way: Callable[[], W], say: Callable[[str], None]) -> W:
+    """The way gone once while the machine was ours; after MOST times that when others had least of it.
+
+    What it measured has no say in which one that is.
+    """
+    gone: list[W] = []
+    while len(gone) < MOST and all(each.disturbed > DISTURBED for each in gone):
+        settle()
+        gone.append(way())
+        say(f"{name}: {gone[-1]}; others had {gone[-1].disturbed:.1%} of the processors")
+    return min(gone, key=lambda each: each.disturbed)
+
+
+def timed(work: Callable[[], object]) -> Timed:
+    """How long it took."""
+    share, began = Share(), time.monotonic()
+    work()
+    return Timed(time.monotonic() - began, share.taken())
 
 
 def _stolen() -> float:
