@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, saved
 from bench.live import make_disk
 from bench.nova_way import NovaWay
-from bench.quiet import Share, Timed, calm, timed
+from bench.quiet import Say, Share, Timed, calm, timed, turns
 from bench.results import Result
 from lab import blocks
 from lab.disks import GuestDisk
@@ -79,7 +78,7 @@ class Subject:
     disk: GuestDisk
     base: GuestDisk
 
-    def turn(self, say: Callable[[str], None]) -> Turn:
+    def turn(self, say: Say) -> Turn:
         """Each way, one after the other."""
         ours = calm("ours", self.ours, say)
         return Turn(ours, calm("curl", self.curl_alone, say), calm("nova", self.nova, say))
@@ -171,15 +170,12 @@ def run(options: Options) -> list[Result]:
                 subject = Subject(place.directory, stage, service, guest, disk, base)
                 options.say("to warm up, since services load much with their first requests")
                 subject.turn(options.say)
-                turns = []
-                for number in range(1, runs + 1):
-                    options.say(f"turn {number} of {runs}")
-                    turns.append(subject.turn(options.say))
-    ours = [turn.ours.saved.seconds for turn in turns]
+                gone = turns(subject.turn, runs, options.say)
+    ours = [turn.ours.saved.seconds for turn in gone]
     of = Result.of
     return [
-        of(CASES[0], ours, [turn.curl.seconds for turn in turns], "s", "curl -T of the same bytes"),
-        of(CASES[1], ours, [turn.nova.seconds for turn in turns], "s", "mirror, convert, curl -T"),
+        of(CASES[0], ours, [turn.curl.seconds for turn in gone], "s", "curl -T of the same bytes"),
+        of(CASES[1], ours, [turn.nova.seconds for turn in gone], "s", "mirror, convert, curl -T"),
     ]
 
 

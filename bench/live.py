@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, random_file, remove_images, saved
 from bench.latency import Observation
 from bench.nova_way import NovaWay, Passes
-from bench.quiet import Timed, calm, settle, timed
+from bench.quiet import Say, Timed, calm, settle, timed, turns
 from bench.results import Result
 from lab import disks
 from lab.disks import Files, GuestDisk
@@ -84,7 +83,7 @@ class Subject:
     disk: GuestDisk
     base: GuestDisk
 
-    def turn(self, say: Callable[[str], None]) -> Turn:
+    def turn(self, say: Say) -> Turn:
         """Each way, one after the other."""
         return Turn(
             calm("at rest", lambda: latency.baseline(self.guest), say),
@@ -146,11 +145,8 @@ def run(options: Options) -> list[Result]:
         with place.service(place.directory / "service") as service:
             subject = Subject(place.directory, service, place.guests.writing(disk), disk, base)
             latency.at_its_pace(subject.guest)
-            turns = []
-            for number in range(1, runs + 1):
-                options.say(f"turn {number} of {runs}")
-                turns.append(subject.turn(options.say))
-    return _compared(turns, data)
+            gone = turns(subject.turn, runs, options.say)
+    return _compared(gone, data)
 
 
 def _compared(turns: list[Turn], data: int) -> list[Result]:

@@ -15,6 +15,9 @@ DISTURBED = 0.03  # of the processors' time in the hands of others
 MOST = 3  # times that a way is gone, until it was undisturbed
 
 
+Say = Callable[[str], None]
+
+
 class Way(Protocol):
     """One that was gone once."""
 
@@ -24,6 +27,7 @@ class Way(Protocol):
 
 
 W = TypeVar("W", bound=Way)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Share:
         return (_stolen() - self._before) / seconds
 
 
-def calm(name: str, way: Callable[[], W], say: Callable[[str], None]) -> W:
+def calm(name: str, way: Callable[[], W], say: Say) -> W:
     """The way gone once while the machine was ours; after MOST times that when others had least of it.
 
     What it measured has no say in which one that is.
@@ -75,6 +79,15 @@ def calm(name: str, way: Callable[[], W], say: Callable[[str], None]) -> W:
         gone.append(way())
         say(f"{name}: {gone[-1]}; others had {gone[-1].disturbed:.1%} of the processors")
     return min(gone, key=lambda each: each.disturbed)
+
+
+def turns(turn: Callable[[Say], T], runs: int, say: Say) -> list[T]:
+    """So many, each of all ways one after the other."""
+    gone = []
+    for number in range(1, runs + 1):
+        say(f"turn {number} of {runs}")
+        gone.append(turn(say))
+    return gone
 
 
 def timed(work: Callable[[], object]) -> Timed:
