@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from stillframe.datapath.allocation import AllocationMap
@@ -34,39 +34,28 @@ COPIED = 1 << 63  # "refcount is exactly one", in L1 and L2 entries
 HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 
 
-class Qcow2Layout:
-    """No backing file, no snapshots, no bitmaps, nothing compressed or encrypted."""
+class Frame:
+    """Header, refcounts and L1 table of a file with so many L2 tables and clusters of data behind them.
 
-    format: Final = "qcow2"
+    No backing file, no snapshots, no bitmaps, nothing compressed or encrypted.
+    """
 
-    def __init__(self, allocation: AllocationMap) -> None:
-        if allocation.cluster != CLUSTER:
-            raise ValueError(f"a map of {allocation.cluster} bytes a cluster, not {CLUSTER}")
-        self._allocation = allocation
-        self.virtual_size: Final = _up(allocation.size, SECTOR) * SECTOR
-        data = allocation.data_clusters
-        self._l1_entries = max(1, _up(self.virtual_size, CLUSTER * ENTRIES))
+    def __init__(self, size: int, l2_tables: int, data: int = 0) -> None:
+        self.virtual_size: Final = _up(size, SECTOR) * SECTOR
+        self._l1_entries = l1_entries(size)
         self._l1_clusters = _up(self._l1_entries, ENTRIES)
-        self._l2_tables = sum(1 for _ in allocation.occupied(ENTRIES))
-        self._table, self._blocks = _refcounts(1 + self._l1_clusters + self._l2_tables + data)
+        self._table, self._blocks = _refcounts(1 + self._l1_clusters + l2_tables + data)
         self._l1 = 1 + self._table + self._blocks
-        self._l2 = self._l1 + self._l1_clusters
-        self._data = self._l2 + self._l2_tables
-        self._clusters = self._data + data
-        self.length: Final = self._clusters * CLUSTER
-        self.hole_bytes: Final = data * CLUSTER - allocation.data_bytes
+        self.l2: Final = self._l1 + self._l1_clusters  # the first cluster of L2 tables
+        self.data: Final = self.l2 + l2_tables  # the first cluster of data
+        self.clusters: Final = self.data + data  # of the whole file
 
-    def pieces(self) -> Iterator[Piece]:
-        """The metadata cluster by cluster, then one piece for each contiguous range of data."""
+    def pieces(self, occupied: Iterable[int]) -> Iterator[Metadata]:
+        """Cluster by cluster, up to the L2 tables; `occupied`: the L1 entries that have one, ascending."""
         yield Metadata(0, self._header().ljust(CLUSTER, b"\0"))
         yield from _clusters_at(1, self._refcount_table())
         yield from _clusters_at(1 + self._table, self._refcount_blocks())
-        yield from _clusters_at(self._l1, self._l1_table())
-        yield from _clusters_at(self._l2, self._l2_table())
-        target = self._data * CLUSTER
-        for source, length in self._allocation.runs():
-            yield Data(source, target, length)
-            target += length
+        yield from _clusters_at(self._l1, self._l1_table(occupied))
 
     def _header(self) -> bytes:
         return HEADER.pack(
@@ -78,18 +67,43 @@ class Qcow2Layout:
         return _tables(range(1 + self._table, 1 + self._table + self._blocks))
 
     def _refcount_blocks(self) -> Iterator[bytes]:
-        for first in range(0, self._clusters, REFCOUNTS):
-            yield (b"\0\1" * min(REFCOUNTS, self._clusters - first)).ljust(CLUSTER, b"\0")
+        for first in range(0, self.clusters, REFCOUNTS):
+            yield (b"\0\1" * min(REFCOUNTS, self.clusters - first)).ljust(CLUSTER, b"\0")
 
-    def _l1_table(self) -> Iterator[bytes]:
+    def _l1_table(self, occupied: Iterable[int]) -> Iterator[bytes]:
         entries = array("Q", bytes(8 * self._l1_clusters * ENTRIES))
-        for table, number in enumerate(self._allocation.occupied(ENTRIES), start=self._l2):
+        for table, number in enumerate(occupied, start=self.l2):
             entries[number] = table * CLUSTER | COPIED
         for first in range(0, len(entries), ENTRIES):
             yield _big_endian(entries[first : first + ENTRIES])
 
+
+class Qcow2Layout:
+    """A frame, the L2 tables that have data, and the data."""
+
+    format: Final = "qcow2"
+
+    def __init__(self, allocation: AllocationMap) -> None:
+        if allocation.cluster != CLUSTER:
+            raise ValueError(f"a map of {allocation.cluster} bytes a cluster, not {CLUSTER}")
+        self._allocation = allocation
+        data = allocation.data_clusters
+        self._frame = Frame(allocation.size, sum(1 for _ in allocation.occupied(ENTRIES)), data)
+        self.virtual_size: Final = self._frame.virtual_size
+        self.length: Final = self._frame.clusters * CLUSTER
+        self.hole_bytes: Final = data * CLUSTER - allocation.data_bytes
+
+    def pieces(self) -> Iterator[Piece]:
+        """The metadata cluster by cluster, then one piece for each contiguous range of data."""
+        yield from self._frame.pieces(self._allocation.occupied(ENTRIES))
+        yield from _clusters_at(self._frame.l2, self._l2_table())
+        target = self._frame.data * CLUSTER
+        for source, length in self._allocation.runs():
+            yield Data(source, target, length)
+            target += length
+
     def _l2_table(self) -> Iterator[bytes]:
-        offset = self._data * CLUSTER | COPIED
+        offset = self._frame.data * CLUSTER | COPIED
         for number in self._allocation.occupied(ENTRIES):
             start = number * ENTRIES
             entries = array("Q", bytes(CLUSTER))
@@ -103,6 +117,11 @@ class Qcow2Layout:
 def qcow2(allocation: AllocationMap) -> Qcow2Layout:
     """The layout of a qcow2 image of this disk; the map must have clusters of 64 KiB."""
     return Qcow2Layout(allocation)
+
+
+def l1_entries(size: int) -> int:
+    """How many L2 tables a disk of `size` bytes can have."""
+    return max(1, _up(size, CLUSTER * ENTRIES))
 
 
 def _refcounts(others: int) -> tuple[int, int]:

@@ -52,15 +52,16 @@ def freeze(connection: Connection, instance_id: str, timeout: float) -> Frozen:
     FrozenByOther: they were frozen before, nothing was done. GuestAgentUnavailable: the freeze was never sent.
     GuestAgentTimeout: it may still happen: thaw until `frozen` says no. GuestAgentFailed: the guest refused.
     """
+    domain = connection.domain(instance_id)
     try:
-        before = frozen(connection, instance_id, timeout)
+        before = _frozen(domain, timeout)
     except GuestAgentTimeout as error:
         raise GuestAgentUnavailable(instance=instance_id, operator=error.fault.operator) from error
     if before:
         raise FrozenByOther(instance=instance_id)
     try:
         since = time.monotonic()
-        return Frozen(int(_ask(connection, instance_id, "guest-fsfreeze-freeze", timeout)), since)
+        return Frozen(int(_ask(domain, "guest-fsfreeze-freeze", timeout)), since)
     except GuestAgentFailed as error:
         if _FROZEN_NOW in error.fault.operator:
             raise FrozenByOther(instance=instance_id, operator=error.fault.operator) from error
@@ -69,12 +70,12 @@ def freeze(connection: Connection, instance_id: str, timeout: float) -> Frozen:
 
 def thaw(connection: Connection, instance_id: str, timeout: float) -> int:
     """Thaws all filesystems; how many. Nothing frozen is 0 and no error."""
-    return int(_ask(connection, instance_id, "guest-fsfreeze-thaw", timeout))
+    return int(_ask(connection.domain(instance_id), "guest-fsfreeze-thaw", timeout))
 
 
 def frozen(connection: Connection, instance_id: str, timeout: float) -> bool:
     """Whether filesystems are frozen. A no after an unanswered freeze is final: the agent answers in order."""
-    return bool(_ask(connection, instance_id, "guest-fsfreeze-status", timeout) != "thawed")
+    return _frozen(connection.domain(instance_id), timeout)
 
 
 def thaw_surely(connection: Connection, instance_id: str, timeout: float, deadline: float) -> None:
@@ -98,11 +99,14 @@ def thaw_surely(connection: Connection, instance_id: str, timeout: float, deadli
 
 def trim(connection: Connection, instance_id: str, timeout: float) -> None:
     """Has the guest discard what its filesystems do not use; after GuestAgentTimeout it goes on by itself."""
-    _ask(connection, instance_id, "guest-fstrim", timeout)
+    _ask(connection.domain(instance_id), "guest-fstrim", timeout)
 
 
-def _ask(connection: Connection, instance_id: str, command: str, timeout: float) -> Any:
-    domain = connection.domain(instance_id)
+def _frozen(domain: Any, timeout: float) -> bool:
+    return bool(_ask(domain, "guest-fsfreeze-status", timeout) != "thawed")
+
+
+def _ask(domain: Any, command: str, timeout: float) -> Any:
     request = json.dumps({"execute": command})
     try:
         answer = libvirt_qemu.qemuAgentCommand(domain, request, max(1, math.ceil(timeout)), 0)

@@ -19,7 +19,7 @@ from stillframe.capture.timeline import OpenStep
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.config import MIB
-from stillframe.disks import chain, space
+from stillframe.disks import chain, scratch, space
 from stillframe.errors.capture import (
     ErrorReported,
     ForeignJob,
@@ -54,23 +54,15 @@ class Backup:
         assert subject.instance.run is not None  # noqa: S101 - live, see obstacle
         _wait_for_others(work)
         with work.timeline.step("prepare") as step:
-            scratch = _make_scratch(work, step)
             socket = work.socket_path()
+            held = _make_scratch(work, step, str(socket))
             os.chown(socket.parent, *_owner(work))
             step.note(f"at most {tools.options.scratch_cap // MIB} MiB of scratch")
         quiesce.trim(work)
         lease = _lease(work, str(socket), subject.instance.run)
-        disks = tuple(
-            backup.BackupDisk(wanted.disk.target, wanted.disk.target, path)
-            for wanted, path in zip(subject.wanted, scratch, strict=True)
-        )
         with work.leases.taking(lease):
-            tools.guard.arm(_watch(lease, scratch, tools))
-            instant, _ = quiesce.at_one_instant(work, lambda: _begun(work, socket, disks))
-        held = tuple(
-            HeldDisk(wanted, socket=str(socket), scratch=str(path))
-            for wanted, path in zip(subject.wanted, scratch, strict=True)
-        )
+            tools.guard.arm(_watch(lease, held, tools))
+            instant, _ = quiesce.at_one_instant(work, lambda: _begun(work, socket, held))
         return Hold(self.name, instant, held, subject.instance.run)
 
     def check(self, work: Work, hold: Hold) -> None:
@@ -84,7 +76,8 @@ class Backup:
             raise InstanceGone(instance=instance.id, what="was stopped and started again" if run else "was stopped")
         if work.subject.running and (state, reason) == (PowerState.PAUSED, power.IO_ERROR):
             raise ScratchFailed(instance=instance.id, scratch=tools.options.scratch_dir)
-        used, cap = sum(_length(path) for path in _scratch_of(hold)), tools.options.scratch_cap
+        used = sum(scratch.kept(Path(disk.scratch), disk.wanted.disk.size) for disk in hold.disks if disk.scratch)
+        cap = tools.options.scratch_cap
         free = space.free(tools.options.scratch_dir)
         if used >= cap or free < tools.options.scratch_reserve:
             raise ScratchFull(used=used, cap=cap, free=free, reserve=tools.options.scratch_reserve)
@@ -100,11 +93,13 @@ class Backup:
             raise InstantLost(reason="the backup job has ended")
         assert hold.run is not None  # noqa: S101 - a backup is of a run
         lease = _lease(work, str(socket), hold.run)
-        tools.guard.arm(_watch(lease, _scratch_of(hold), tools))
+        tools.guard.arm(_watch(lease, hold.disks, tools))
         return hold
 
 
-def _begun(work: Work, socket: Path, disks: tuple[backup.BackupDisk, ...]) -> tuple[datetime, None]:
+def _begun(work: Work, socket: Path, held: tuple[HeldDisk, ...]) -> tuple[datetime, None]:
+    targets = [(disk.wanted.disk.target, disk.scratch) for disk in held]
+    disks = [backup.BackupDisk(target, target, Path(path)) for target, path in targets if path]
     backup.begin(work.tools.hypervisor, work.subject.instance.id, socket, disks, work.subject.others)
     return now(), None
 
@@ -141,19 +136,19 @@ def _wait_for_others(work: Work) -> None:
         work.control.sleep(0.2)
 
 
-def _make_scratch(work: Work, step: OpenStep) -> list[Path]:
+def _make_scratch(work: Work, step: OpenStep, socket: str) -> tuple[HeldDisk, ...]:
     """A scratch file for each wanted disk, with its space reserved as far as that is needed and possible."""
     options = work.tools.options
     owner = _owner(work)
-    paths = []
+    held = []
     for wanted in work.subject.wanted:
         path = options.scratch_dir / f"{work.capture_id}-{wanted.disk.target}.scratch"
         with work.leases.taking(OwnFile(str(path))):
             path.unlink(missing_ok=True)  # of an attempt that was cut off
-            space.make_scratch(path, wanted.disk.size, owner, timeout=options.step_deadline)
+            scratch.make(path, wanted.disk.size, owner)
         step.note(f"{wanted.disk.target}: {_reserve(wanted, path, work.tools)}")
-        paths.append(path)
-    return paths
+        held.append(HeldDisk(wanted, socket=socket, scratch=str(path)))
+    return tuple(held)
 
 
 def _reserve(wanted: Wanted, path: Path, tools: Tools) -> str:
@@ -161,22 +156,22 @@ def _reserve(wanted: Wanted, path: Path, tools: Tools) -> str:
 
     Returns what was reserved, in words; raises NoSpace, ScratchUnsafe.
     """
-    needed = space.scratch_size(wanted.disk.size, chain.allocated(wanted.disk))
+    needed = scratch.most(wanted.disk.size, chain.allocated(wanted.disk))
     free = space.free(path.parent) - tools.options.scratch_reserve
     if free <= 0:
         raise NoSpace(
             what="scratch directory", needed=tools.options.scratch_reserve, free=max(free, 0), operator=str(path.parent)
         )
     if wanted.disk.error_policy in TELLS_THE_GUEST:
-        reason = f"only {free} bytes are free" if free < needed else space.reserve(path, needed)
+        reason = f"only {free} bytes are free" if free < needed else scratch.reserve(path, needed)
         if reason:
             raise ScratchUnsafe(disk=wanted.disk.target, policy=wanted.disk.error_policy, needed=needed, reason=reason)
         return f"{needed // MIB} MiB reserved"
     # Best effort: a disk that stops its guest loses nothing when the scratch runs full. The image may have to go onto
     # the same filesystem, and others write there too.
     some = min(needed, tools.options.scratch_cap, max(free - needed, 0) // 2)
-    reason = space.reserve(path, some) if some else "there is too little room"
-    if reason == space.QUOTA and wanted.disk.error_policy != STOPS:
+    reason = scratch.reserve(path, some) if some else "there is too little room"
+    if reason == scratch.QUOTA and wanted.disk.error_policy != STOPS:
         policy = wanted.disk.error_policy or BY_DEFAULT
         raise ScratchUnsafe(disk=wanted.disk.target, policy=policy, needed=some, reason=reason)
     return f"nothing reserved ({reason})" if reason else f"{some // MIB} of {needed // MIB} MiB reserved"
@@ -187,23 +182,15 @@ def _owner(work: Work) -> tuple[int, int]:
     return inventory.qemu_owner(work.tools.hypervisor, work.subject.instance.id) or (os.getuid(), os.getgid())
 
 
-def _watch(lease: BackupJob, scratch: list[Path], tools: Tools) -> Arm:
+def _watch(lease: BackupJob, held: tuple[HeldDisk, ...], tools: Tools) -> Arm:
+    """The guard looks at the files' lengths, and an empty one has some."""
     return Arm(
         key=lease.key,
         kind=ArmKind.ABORT,
         instance_id=lease.instance_id,
         run=lease.run,
         socket=lease.socket,
-        scratch=tuple(map(str, scratch)),
-        cap=tools.options.scratch_cap,
+        scratch=tuple(disk.scratch for disk in held if disk.scratch),
+        cap=tools.options.scratch_cap + sum(scratch.empty(disk.wanted.disk.size) for disk in held),
         reserve=tools.options.scratch_reserve,
     )
-
-
-def _scratch_of(hold: Hold) -> list[Path]:
-    return [Path(held.scratch) for held in hold.disks if held.scratch]
-
-
-def _length(scratch: Path) -> int:
-    """What QEMU has written to it; the blocks that are reserved for it do not count."""
-    return scratch.stat().st_size if scratch.exists() else 0

@@ -1,0 +1,85 @@
+"""Scratch files of live backups: where QEMU keeps what a guest overwrites while its disk is held.
+
+They are empty qcow2 files that have all their L2 tables already, as holes. Else QEMU makes each table when its first
+cluster is written, with three or four flushes, and the write that waits for them is a guest's: the first of all is that
+with which a guest is thawed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from stillframe.datapath.qcow2 import CLUSTER, REFCOUNTS, Frame, l1_entries
+from stillframe.disks.nocow import make_nocow
+from stillframe.disks.space import free
+from stillframe.errors.capture import WriteFailed
+
+FALLOC_FL_KEEP_SIZE = 1
+QUOTA = os.strerror(errno.EDQUOT)  # as `reserve` says it
+_SPARE = 16 * CLUSTER  # header, first tables, and what their growth leaves behind
+
+
+def make(path: Path, size: int, owner: tuple[int, int] | None) -> None:
+    """A new scratch file (mode 0600) for a disk of `size` bytes, for libvirt's reuse of external files.
+
+    `owner` is the (uid, gid) that QEMU runs as; None: ours. Raises WriteFailed.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            make_nocow(handle)  # else btrfs takes new blocks for every change, and reserving some would be no use
+            _write_tables(handle, size)
+            if owner is not None:
+                os.fchown(handle, *owner)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise WriteFailed(offset=0, reason=error.strerror, operator=str(path)) from error
+
+
+def reserve(path: Path, size: int) -> str | None:
+    """Reserves blocks for a scratch file to grow to `size` bytes; its length stays.
+
+    None when they are reserved, else why not, in words.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # os.posix_fallocate would write zeros itself where the filesystem cannot, and change the length where it can.
+        failed = libc.fallocate(handle, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
+    finally:
+        os.close(handle)
+    if not failed:
+        return None
+    code = ctypes.get_errno()
+    if code == errno.EOPNOTSUPP:
+        return "its filesystem cannot reserve space"
+    return f"{free(path)} bytes are free" if code == errno.ENOSPC else os.strerror(code)
+
+
+def most(size: int, data: int) -> int:
+    """The most bytes that a scratch file for a disk of `size` bytes takes once `data` bytes of it are overwritten."""
+    maps = l1_entries(size) * CLUSTER
+    counts = (data + maps) // REFCOUNTS
+    return data + maps + counts + _SPARE
+
+
+def kept(path: Path, size: int) -> int:
+    """Bytes that QEMU keeps in a scratch file for a disk of `size` bytes; blocks only reserved do not count."""
+    return path.stat().st_size - empty(size) if path.exists() else 0
+
+
+def empty(size: int) -> int:
+    """The length of a scratch file to which nothing is written yet."""
+    return Frame(size, l1_entries(size)).clusters * CLUSTER
+
+
+def _write_tables(handle: int, size: int) -> None:
+    """Whole in its length at once: what is not written is a hole, which reads as a table without entries."""
+    tables = l1_entries(size)
+    for piece in Frame(size, tables).pieces(range(tables)):
+        os.pwrite(handle, piece.data, piece.target)
+    os.ftruncate(handle, empty(size))
