@@ -173,6 +173,10 @@ def _compared(turns: list[Turn], data: int) -> list[Result]:
             "live-frozen-ms", [turn.ours.saved.record["frozen_ms"] for turn in turns],
             [each.passes.frozen_ms for each in nova], "ms", "three passes",
         ),
+        of(
+            "live-guest-longest-write-ms", [turn.ours.writes.longest_ms for turn in turns],
+            [each.writes.longest_ms for each in nova], "ms", "three passes",
+        ),
         of("live-guest-p99-vs-baseline", p99, [turn.rest.p99_ms for turn in turns], "ms", "the guest left alone"),
         of("live-guest-p99-vs-nova", p99, [each.writes.p99_ms for each in nova], "ms", "three passes"),
     ]  # fmt: skip
@@ -180,6 +184,7 @@ def _compared(turns: list[Turn], data: int) -> list[Result]:
 
 CASES = (
     "live-vs-nova", "live-vs-nova-one-hash", "live-vs-qemu-img", "live-vs-floor", "live-temp-bytes",
-    "live-scratch-bytes", "live-frozen-ms", "live-guest-p99-vs-baseline", "live-guest-p99-vs-nova",
+    "live-scratch-bytes", "live-frozen-ms", "live-guest-longest-write-ms", "live-guest-p99-vs-baseline",
+    "live-guest-p99-vs-nova",
 )  # fmt: skip
 EXPERIMENT = Experiment("live", CASES, run)
