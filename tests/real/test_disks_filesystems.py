@@ -138,6 +138,16 @@ def test_what_cannot_be_reserved_is_told_with_what_is_free(tmp: Path) -> None:
         assert scratch.stat().st_size < MIB
 
 
+def test_a_scratch_file_that_has_room_for_half_of_its_tables_is_refused(tmp: Path) -> None:
+    with filesystem("ext4", tmp) as place:
+        (place / "room").write_bytes(bytes(100 << 10))
+        fill(place)
+        (place / "room").unlink()
+        with pytest.raises(WriteFailed) as failed:
+            scratches.make(place / "scratch", 64 * MIB, None)
+        assert "No space left" in failed.value.fault.message
+
+
 def test_a_scratch_file_is_an_empty_qcow2_for_qemus_user_alone(tmp: Path) -> None:
     scratch = tmp / "scratch"
     scratches.make(scratch, 10 * MIB, (12345, 54321))

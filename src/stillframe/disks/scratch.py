@@ -27,15 +27,16 @@ def make(path: Path, size: int, owner: tuple[int, int] | None) -> None:
 
     `owner` is the (uid, gid) that QEMU runs as; None: ours. Raises WriteFailed.
     """
+    tables = l1_entries(size)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            make_nocow(handle)  # else btrfs takes new blocks for every change, and reserving some would be no use
-            _write_tables(handle, size)
+        with open(path, "xb", opener=_private) as file:
+            make_nocow(file.fileno())  # else btrfs takes new blocks for every change, and reserving would be no use
+            for piece in Frame(size, tables).pieces(range(tables)):
+                file.seek(piece.target)
+                file.write(piece.data)
+            file.truncate(empty(size))  # the L2 tables: a hole reads as a table without entries
             if owner is not None:
-                os.fchown(handle, *owner)
-        finally:
-            os.close(handle)
+                os.fchown(file.fileno(), *owner)
     except OSError as error:
         raise WriteFailed(offset=0, reason=error.strerror, operator=str(path)) from error
 
@@ -77,9 +78,5 @@ def empty(size: int) -> int:
     return Frame(size, l1_entries(size)).clusters * CLUSTER
 
 
-def _write_tables(handle: int, size: int) -> None:
-    """Whole in its length at once: what is not written is a hole, which reads as a table without entries."""
-    tables = l1_entries(size)
-    for piece in Frame(size, tables).pieces(range(tables)):
-        os.pwrite(handle, piece.data, piece.target)
-    os.ftruncate(handle, empty(size))
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
