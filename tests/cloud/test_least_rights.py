@@ -30,7 +30,7 @@ ALICE = USERS[0]
 @pytest.fixture
 def cloud(scene: Scene, libvirtd: PrivateLibvirtd) -> Iterator[Cloud]:
     """Beside the same Keystone and Glance; its API listens where the other one's did."""
-    options = scene.stage.options(backends=OTHER, timeout=5)
+    options = scene.stage.options(backends=OTHER, timeout=30)  # where it cannot be asked, no location is registered
     common: Options = {group: options[group] for group in ("images", "glance")}
     scene.service.stop()
     with ExitStack() as stack:
@@ -85,7 +85,7 @@ def test_a_location_is_the_controllers_to_tell(
     capture = replace(scene, guest=guest).begin()
 
     shown = captures.completed(cloud.api, capture)
-    assert (shown["source"], shown["transfer"]) == ("snapshot", "clone")
+    assert (shown["source"], shown["transfer"]) == ("snapshot", "clone"), shown["steps"]
     assert scene.locations(capture) == [f"rbd://{ceph.fsid}/vms/{capture}/snap"]
     until(lambda: not captures.record(cloud.api, capture)["held"], 60, "the clone to be flat")
     scene.deleted(capture)
