@@ -138,9 +138,9 @@ def test_what_cannot_be_reserved_is_told_with_what_is_free(tmp: Path) -> None:
         assert scratch.stat().st_size < MIB
 
 
-def test_a_scratch_file_that_has_room_for_half_of_its_tables_is_refused(tmp: Path) -> None:
+def test_a_scratch_file_without_room_for_its_tables_is_refused(tmp: Path) -> None:
     with filesystem("ext4", tmp) as place:
-        (place / "room").write_bytes(bytes(100 << 10))
+        (place / "room").write_bytes(bytes(224 << 10))  # three tables of four
         fill(place)
         (place / "room").unlink()
         with pytest.raises(WriteFailed) as failed:
