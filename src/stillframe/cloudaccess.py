@@ -15,6 +15,7 @@ from stillframe.config import Settings
 from stillframe.errors.service import ConfigInvalid
 
 USER_GROUP = "service_user"  # of keystoneauth's options: as whom we go on our own behalf, and how
+KEYSTONE_SECONDS = 30  # for each answer to a login or a look at the catalogue: keystoneauth's default is no end
 REPEATABLE = ("GET", "HEAD", "PUT", "DELETE")  # RFC 9110, 9.2.2: asking twice does what asking once does
 
 
@@ -28,6 +29,7 @@ class CloudAccess:
         self._service_type = service_type
         loading.register_adapter_conf_options(self._conf, group)
         loading.register_session_conf_options(self._conf, USER_GROUP)
+        self._conf.set_default("timeout", KEYSTONE_SECONDS, group=USER_GROUP)
         loading.register_auth_conf_options(self._conf, USER_GROUP)
         self._session: Session = loading.load_session_from_conf_options(self._conf, USER_GROUP)
 

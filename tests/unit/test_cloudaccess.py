@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1.adapter import Adapter
 
-from stillframe import config
+from stillframe import cloudaccess, config
 from stillframe.cloudaccess import CloudAccess, answered, why
 from stillframe.errors.service import ConfigInvalid
-from tests.unit.api.some_nova import SomeNova, said
+from tests.unit.api.some_nova import Received, SomeNova, said
 
 CLOSED = b""  # the connection ends without an answer
 
@@ -60,6 +61,29 @@ def test_nothing_is_asked_for_ever(
 def test_a_refusal_is_an_answer(service: SomeNova, adapter: Adapter) -> None:
     one_after_the_other(service, said(b"no", 503))
     assert answered(adapter, "/images", "GET", repeatable=True, timeout=5).status_code == 503
+
+
+def test_a_keystone_that_never_answers_is_given_up(
+    service: SomeNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """keystoneauth itself gives no deadline to logins, whatever the one of the call is."""
+    monkeypatch.setattr(cloudaccess, "KEYSTONE_SECONDS", 0.2)
+    over = threading.Event()
+
+    def silent(_: Received) -> bytes:
+        over.wait(30)
+        return CLOSED
+
+    service.script = silent
+    user = f"auth_type = password\nauth_url = {service.url}/v3\nusername = u\npassword = p\nproject_name = s\n"
+    try:
+        with pytest.raises(keystone.ConnectTimeout) as caught:
+            answered(
+                access(tmp_path, f"[service_user]\n{user}").as_service(), "/images", "GET", repeatable=True, timeout=5
+            )
+    finally:
+        over.set()
+    assert why(caught.value) == "there was no answer in time"
 
 
 def test_our_own_calls_need_a_user(tmp_path: Path) -> None:

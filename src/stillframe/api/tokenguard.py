@@ -10,11 +10,14 @@ import webob.exc
 from keystoneauth1 import exceptions as keystone
 from keystonemiddleware import auth_token
 from keystonemiddleware.auth_token._exceptions import InvalidToken, ServiceError
+from keystonemiddleware.opts import list_auth_token_opts
 from oslo_config import cfg
 
 from stillframe.api.faults import body_of
 from stillframe.errors.glance import KeystoneUnreachable
 
+GROUP = "keystone_authtoken"
+SECONDS = 10  # for each answer of Keystone, which is asked up to four times: the middleware's default is no end
 AWAY = (keystone.ConnectFailure, keystone.DiscoveryFailure, keystone.RequestTimeout, ServiceError)
 
 
@@ -25,6 +28,8 @@ class _Tokens(auth_token.AuthProtocol):  # type: ignore[misc]
         """What the token stands for. Where nobody can tell, the client is not told that it is wrong."""
         try:
             return super().fetch_token(token, **more)
+        except keystone.ConnectTimeout as error:  # the middleware does not expect it
+            raise _unavailable() from error
         except InvalidToken as error:
             if isinstance(error.__context__, AWAY):
                 raise _unavailable() from error
@@ -33,6 +38,9 @@ class _Tokens(auth_token.AuthProtocol):  # type: ignore[misc]
 
 def guarded(app: WSGIApplication, conf: cfg.ConfigOpts) -> WSGIApplication:
     """The application behind the middleware, by [keystone_authtoken]."""
+    for group, options in list_auth_token_opts():
+        conf.register_opts(options, group=group)
+    conf.set_default("http_connect_timeout", SECONDS, group=GROUP)
     made: WSGIApplication = _Tokens(app, {"oslo_config_config": conf, "delay_auth_decision": True})
     return made
 

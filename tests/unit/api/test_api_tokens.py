@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -80,13 +81,18 @@ def echoing(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[byte
     return [json.dumps({name: environ[name] for name in names if name in environ}).encode()]
 
 
+def behind(tmp_path: Path, keystone: str, more: str = "") -> TestClient:
+    """The middleware with this Keystone."""
+    options = f"auth_type = password\nauth_url = {keystone}/v3\nusername = u\npassword = p\nproject_name = s\n{more}"
+    known = settings(tmp_path, f"[keystone_authtoken]\nwww_authenticate_uri = {keystone}\n{options}")
+    app = tokenguard.guarded(echoing, known.oslo)
+    return TestClient(lambda environ, start: app(environ, start))  # noqa: PLW0108 - Falcon wants to see its arguments
+
+
 @pytest.fixture
 def before(tmp_path: Path) -> TestClient:
     """The middleware with a Keystone that nobody serves."""
-    options = "auth_type = password\nauth_url = http://127.0.0.1:1/v3\nusername = u\npassword = p\nproject_name = s\n"
-    known = settings(tmp_path, f"[keystone_authtoken]\nwww_authenticate_uri = http://127.0.0.1:1\n{options}")
-    app = tokenguard.guarded(echoing, known.oslo)
-    return TestClient(lambda environ, start: app(environ, start))  # noqa: PLW0108 - Falcon wants to see its arguments
+    return behind(tmp_path, "http://127.0.0.1:1")
 
 
 def test_nobody_says_himself_who_he_is(before: TestClient) -> None:
@@ -95,6 +101,15 @@ def test_nobody_says_himself_who_he_is(before: TestClient) -> None:
 
 def test_a_keystone_that_is_away_makes_no_token_wrong(before: TestClient) -> None:
     answer = before.simulate_get("/", headers={tokens.HEADER: "gAAAAA"})
+    assert answer.status_code == 503
+    assert answer.json["serviceUnavailable"]["error"] == "keystone-unreachable"
+
+
+def test_a_keystone_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenguard, "SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = behind(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", "http_request_max_retries = 0\n")
+        answer = asked.simulate_get("/", headers={tokens.HEADER: "gAAAAA"})
     assert answer.status_code == 503
     assert answer.json["serviceUnavailable"]["error"] == "keystone-unreachable"
 
