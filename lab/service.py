@@ -24,6 +24,7 @@ Options = Mapping[str, Mapping[str, object]]
 STILLFRAME = Path(sys.executable).with_name("stillframe")
 READY_DEADLINE = 30.0  # seconds; about one on an idle machine
 STOP_DEADLINE = 60.0
+STACKS = "most recent call first"  # as the service writes on SIGUSR2
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,13 @@ class Service(Lasting):
         if self._process is None:
             raise RuntimeError("the service is not running")
         self._process.send_signal(number)
-        status = self._process.wait(deadline)
+        try:
+            status = self._process.wait(deadline)
+        except subprocess.TimeoutExpired as error:
+            self._process.send_signal(signal.SIGUSR2)
+            until(lambda: STACKS in self.log(), 10, "the stacks of a service that does not end")
+            error.add_note(self.log()[-12000:])
+            raise
         self._process = None
         return status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import threading
@@ -14,6 +15,7 @@ from stillframe.errors.base import StillframeError
 
 LOG = logging.getLogger(__name__)
 HEED = 0.5  # seconds within which a signal is heeded
+LEAVE = 5.0  # seconds that a chore under way is waited for; then it ends with the process, as after any crash
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # libraries whose progress is nobody's business
@@ -23,7 +25,11 @@ Start = Callable[[Settings, ExitStack], None]
 
 
 def run(start: Start, settings: Settings) -> int:
-    """Starts the parts, which the stack ends in reverse on SIGTERM or SIGINT; the exit code."""
+    """Starts the parts, which the stack ends in reverse on SIGTERM or SIGINT; the exit code.
+
+    SIGUSR2 writes to the log what each thread is doing, at any time: also where nothing else answers.
+    """
+    faulthandler.register(signal.SIGUSR2)
     stopping = threading.Event()
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -49,7 +55,10 @@ def log_to_stderr(level: str) -> None:
 
 
 def every(stack: ExitStack, seconds: float, name: str, chore: Callable[[], object]) -> None:
-    """Does the chore again and again in a thread until the stack unwinds; a failure is logged and tried again."""
+    """Does the chore again and again in a thread until the stack unwinds; a failure is logged and tried again.
+
+    One that is held up when the stack unwinds is left behind.
+    """
     done = threading.Event()
 
     def loop() -> None:
@@ -66,5 +75,11 @@ def every(stack: ExitStack, seconds: float, name: str, chore: Callable[[], objec
 
     thread = threading.Thread(target=loop, name=name, daemon=True)
     thread.start()
-    stack.callback(thread.join)
+    stack.callback(_join, thread)
     stack.callback(done.set)
+
+
+def _join(thread: threading.Thread) -> None:
+    thread.join(LEAVE)
+    if thread.is_alive():
+        LOG.warning("%s: still under way after %g seconds, and left behind", thread.name, LEAVE)
