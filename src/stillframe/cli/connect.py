@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # keystoneauth and openstack take longer to import than most 
 CONFIG_FILE = Path("/etc/stillframe/stillframe.conf")
 SOCKET = Path("/var/lib/stillframe/api.sock")
 USER_AGENT = "stillframe"
+SECONDS = 60.0  # for connecting, and between any two bytes of an answer, be it Keystone's or the service's
 
 _OPENSTACK = ("OS_CLOUD", "OS_CLIENT_CONFIG_FILE", "OS_AUTH_URL", "OS_AUTH_TYPE", "OS_ENDPOINT")
 _VERSION = re.compile(r"/v\d+(\.\d+)?(/[^/]*)?/*$")
@@ -73,7 +74,7 @@ def socket_place(path: Path) -> Place:
     from keystoneauth1.session import Session  # noqa: PLC0415
 
     root = f"http+unix://{quote(str(path.absolute()), safe='')}"
-    session = Session(session=requests_unixsocket.Session(), user_agent=USER_AGENT)
+    session = Session(session=requests_unixsocket.Session(), user_agent=USER_AGENT, timeout=SECONDS)
     return Place(session, compute=root, image=f"{root}/image", name=str(path))
 
 
@@ -87,6 +88,7 @@ def openstack_place(cloud: str | None) -> Place:
     try:
         region = openstack.config.OpenStackConfig(app_name=USER_AGENT).get_one(cloud=cloud)
         session = region.get_session()
+        session.timeout = session.timeout or SECONDS
         compute, image = (region.get_session_endpoint(kind) for kind in ("compute", "image"))
     except keystoneauth1.exceptions.Unauthorized as error:
         raise NotSignedIn(operator=str(error)) from error

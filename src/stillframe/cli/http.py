@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MICROVERSION = "2.96"  # what these commands were written against
 STREAM = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
-SECONDS = 60.0  # for connecting, and between any two bytes of an answer
 
 
 class Http:
@@ -50,7 +49,6 @@ class Http:
         """One request; raises Reported with the service's fault for any status from 400 on."""
         import keystoneauth1.exceptions as failures  # noqa: PLC0415  (slow to import)
 
-        arguments.setdefault("timeout", SECONDS)
         if not arguments.get("stream"):
             arguments |= {"microversion": MICROVERSION, "microversion_service_type": "compute"}
         try:

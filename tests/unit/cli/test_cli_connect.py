@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_a_cloud_gives_endpoints_and_signs_in(tmp_path: Path) -> None:
 def test_an_unknown_cloud_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--os-cloud", "nowhere", "server", "list"]) == 5
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_service_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "api.sock"))
+        silent.listen()
+        assert main(["server", "list"]) == 5
+
+
+def test_a_keystone_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        auth = f'auth: {{username: u, password: p, project_name: p, auth_url: "http://127.0.0.1:{silent.getsockname()[1]}"}}'
+        (tmp_path / "clouds.yaml").write_text(f"clouds:\n  lab:\n    {auth}\n")
+        assert main(["--os-cloud", "lab", "server", "list"]) == 5
 
 
 def test_the_option_wins_over_the_environment(
