@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from keystoneauth1.adapter import Adapter
 from stillframe import cloudaccess, config
 from stillframe.cloudaccess import CloudAccess, answered, why
 from stillframe.errors.service import ConfigInvalid
-from tests.unit.api.some_nova import Received, SomeNova, said
+from tests.unit.api.some_nova import SomeNova, said
 
 CLOSED = b""  # the connection ends without an answer
 
@@ -63,26 +63,15 @@ def test_a_refusal_is_an_answer(service: SomeNova, adapter: Adapter) -> None:
     assert answered(adapter, "/images", "GET", repeatable=True, timeout=5).status_code == 503
 
 
-def test_a_keystone_that_never_answers_is_given_up(
-    service: SomeNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_keystone_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """keystoneauth itself gives no deadline to logins, whatever the one of the call is."""
     monkeypatch.setattr(cloudaccess, "KEYSTONE_SECONDS", 0.2)
-    over = threading.Event()
-
-    def silent(_: Received) -> bytes:
-        over.wait(30)
-        return CLOSED
-
-    service.script = silent
-    user = f"auth_type = password\nauth_url = {service.url}/v3\nusername = u\npassword = p\nproject_name = s\n"
-    try:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"http://127.0.0.1:{silent.getsockname()[1]}/v3"
+        user = f"auth_type = password\nauth_url = {where}\nusername = u\npassword = p\nproject_name = s\n"
+        adapter = access(tmp_path, f"[service_user]\n{user}").as_service()
         with pytest.raises(keystone.ConnectTimeout) as caught:
-            answered(
-                access(tmp_path, f"[service_user]\n{user}").as_service(), "/images", "GET", repeatable=True, timeout=5
-            )
-    finally:
-        over.set()
+            answered(adapter, "/images", "GET", repeatable=True, timeout=5)
     assert why(caught.value) == "there was no answer in time"
 
 
