@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from lab import captures, disks
 from lab.domains import Guest
 from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
-from lab.service import STACKS, STILLFRAME, Service
+from lab.service import STILLFRAME, Service
 from lab.wait import until
 from tests.real import live_tools as live
 from tests.real.conftest import StartService
@@ -112,13 +110,6 @@ def test_sigterm_ends_a_capture_that_takes_longer(guests: Guests, start_service:
     service.start()
     live.failed(service, capture, "service-stopped")
     live.tidy(service)
-
-
-def test_sigusr2_tells_what_each_thread_does_and_changes_nothing(service: Service) -> None:
-    os.kill(service.pid, signal.SIGUSR2)
-    told = (STACKS, "services/process.py", "agent/service.py")
-    until(lambda: all(part in service.log() for part in told), 10, "the stacks")
-    assert service.answers()
 
 
 @pytest.mark.faults
