@@ -69,7 +69,7 @@ def hung(service: Breakable, place: Path, guest: Guest, point: str) -> str:
     [
         ("lease.FrozenGuest.taken", "capture-hung"),
         pytest.param("image.publish.before", "publication-unknown", marks=MORE),
-        pytest.param("lease.SocketDirectory.journaling", "capture-hung", marks=MORE),
+        pytest.param("lease.BackupJob.journaling", "capture-hung", marks=MORE),
         pytest.param("step.transfer.entered", "capture-hung", marks=MORE),
         pytest.param("bytes.written", "capture-hung", marks=MORE),
         pytest.param("image.publish.after", "publication-unknown", marks=MORE),
