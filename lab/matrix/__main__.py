@@ -82,8 +82,9 @@ def _matches(cell: Cell, patterns: list[str]) -> bool:
 def _told(seen: Seen, unreached: list[str]) -> int:
     """The exit status, and why."""
     print(f"\n{len(seen.outcomes)} cells hold, {len(seen.broken)} do not, in {seen.minutes:.1f} minutes")
-    stall = max((outcome.stall for outcome in seen.outcomes.values()), default=0.0)
-    print(f"the longest write of a guest took {stall * 1000:.0f} ms")
+    if seen.outcomes:
+        longest = max(seen.outcomes, key=lambda cell: seen.outcomes[cell].stall)
+        print(f"the longest write of a guest took {seen.outcomes[longest].stall * 1000:.0f} ms, in {longest.name}")
     for cell in seen.broken:
         print(f"DOES NOT HOLD: {cell.name}")
     for point in unreached:
