@@ -29,7 +29,8 @@ Full = queue.SimpleQueue[tuple[mmap.mmap, int] | OSError | None]  # a buffer and
 def qemu_img(guest: Guest, disk: GuestDisk, size: int, directory: Path) -> float:
     """A frozen pull-mode backup, converted by qemu-img (around the page cache, no hash) to a qcow2 file.
 
-    For how many milliseconds the guest was frozen: libvirt's three calls and nothing between them.
+    For how many milliseconds the guest was frozen: libvirt's three calls and nothing between them. The scratch is as
+    qemu-img makes it, without tables, so the thaw waits for those; see stillframe.disks.scratch.
     """
     socket, scratch, out = (directory / name for name in ("pull.sock", "pull.scratch", "pull.qcow2"))
     tool("qemu-img", "create", "-q", "-f", "qcow2", scratch, str(size))
