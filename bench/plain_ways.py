@@ -17,6 +17,7 @@ from lab.disks import GuestDisk
 from lab.domains import Guest
 from lab.tools import tool
 from lab.wait import until
+from stillframe.disks.scratch import make as make_scratch
 from stillframe.hypervisor.backup import BackupDisk, begin_xml
 
 DEADLINE = 600.0
@@ -29,11 +30,11 @@ Full = queue.SimpleQueue[tuple[mmap.mmap, int] | OSError | None]  # a buffer and
 def qemu_img(guest: Guest, disk: GuestDisk, size: int, directory: Path) -> float:
     """A frozen pull-mode backup, converted by qemu-img (around the page cache, no hash) to a qcow2 file.
 
-    For how many milliseconds the guest was frozen: libvirt's three calls and nothing between them. The scratch is as
-    qemu-img makes it, without tables, so the thaw waits for those; see stillframe.disks.scratch.
+    For how many milliseconds the guest was frozen: libvirt's three calls and nothing between them, with a scratch like
+    that of a capture.
     """
     socket, scratch, out = (directory / name for name in ("pull.sock", "pull.scratch", "pull.qcow2"))
-    tool("qemu-img", "create", "-q", "-f", "qcow2", scratch, str(size))
+    make_scratch(scratch, size, None)
     description = begin_xml(socket, [BackupDisk(disk.target, disk.target, scratch)], ())
 
     def pull(domain: libvirt.virDomain) -> float:
