@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,8 +54,16 @@ def scratch(path: Path, size: int) -> Path:
 def begin(connection: Connection, guest: Guest, tmp: Path, name: str = "b", size: int = 64 * MIB) -> Path:
     """Begins a backup of the guest's vda; its socket."""
     socket = tmp / f"{name}.sock"
-    backup.begin(connection, guest.id, socket, [BackupDisk("vda", "vda", scratch(tmp / f"{name}.scratch", size))])
+    begin_of(connection, guest, socket, [BackupDisk("vda", "vda", scratch(tmp / f"{name}.scratch", size))])
     return socket
+
+
+def begin_of(
+    connection: Connection, guest: Guest, socket: Path, disks: list[BackupDisk], others: Sequence[str] = ()
+) -> None:
+    """Begins a backup of these disks; they are served when it returns."""
+    with backup.prepared(connection, guest.id, socket, disks, others) as job:
+        job.begin()
 
 
 @contextmanager

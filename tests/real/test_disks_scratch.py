@@ -19,6 +19,7 @@ from stillframe.hypervisor import backup
 from stillframe.hypervisor.backup import BackupDisk
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import Disk, Layer
+from tests.real.hypervisor_tools import begin_of
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -40,7 +41,7 @@ def test_a_reserved_scratch_file_takes_all_that_a_guest_overwrites(
     connection = Connection(libvirtd.uri)
     connection.open()
     try:
-        backup.begin(connection, guest.id, socket, [BackupDisk("vda", "vda", scratch)])
+        begin_of(connection, guest, socket, [BackupDisk("vda", "vda", scratch)])
         before = blocks.reports(guest.serial())[-1].last
         uri = f"nbd+unix:///vda?socket={socket}"
         tool("qemu-img", "convert", "-f", "raw", "-O", "raw", uri, tmp / "first")

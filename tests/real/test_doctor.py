@@ -15,12 +15,11 @@ from lab import captures, disks
 from lab.factory import Guests
 from lab.service import Service
 from stillframe.disks import export, process
-from stillframe.hypervisor import backup
 from stillframe.hypervisor.backup import BackupDisk
 from stillframe.model import Disk, Layer
 from tests.real import live_tools as live
 from tests.real.conftest import StartService
-from tests.real.hypervisor_tools import connected, scratch
+from tests.real.hypervisor_tools import begin_of, connected, scratch
 from tests.real.live_tools import MIB, SLOWLY
 
 Doctor = Callable[..., dict[str, str]]
@@ -65,7 +64,7 @@ def test_what_nobody_owns_is_found_and_given_back(service: Service, guests: Gues
         directory.mkdir()
     left = service.scratch / f"{uuid.uuid4()}-vda.scratch"
     with connected(guest.host.uri) as connection:
-        backup.begin(connection, guest.id, job / "nbd.sock", [BackupDisk("vda", "vda", scratch(left, 32 * MIB))])
+        begin_of(connection, guest, job / "nbd.sock", [BackupDisk("vda", "vda", scratch(left, 32 * MIB))])
     export.export(Disk("vda", (Layer(str(at_rest.path), "raw"),)), served / "nbd.sock", "vda", timeout=10)
     half, copy = str(uuid.uuid4()), service.images / f".{uuid.uuid4()}-vda.held"
     (service.images / f"{half}.part").write_bytes(b"half")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +13,8 @@ from lab.factory import Guests
 from lab.libvirtd import PrivateLibvirtd
 from lab.tools import succeeds
 from lab.wait import until
-from stillframe.errors.capture import ForeignJob, InstanceGone
-from stillframe.hypervisor import backup, guestagent, power
+from stillframe.errors.capture import ForeignJob, HypervisorFailed, InstanceGone
+from stillframe.hypervisor import backup, guestagent, jobevents, power
 from stillframe.hypervisor.backup import BackupDisk
 from stillframe.hypervisor.connection import Connection
 from stillframe.model import PowerState
@@ -21,6 +22,7 @@ from tests.real.hypervisor_tools import (
     MIB,
     abort_any,
     begin,
+    begin_of,
     begin_overwriting,
     connected,
     fill,
@@ -72,11 +74,44 @@ def test_several_disks_are_served_and_the_others_left_alone(connection: Connecti
     for disk in wanted:
         scratch(disk.scratch, 16 * MIB)
     socket = tmp / "n.sock"
-    backup.begin(connection, guest.id, socket, wanted, ["vdb"])
+    begin_of(connection, guest, socket, wanted, ["vdb"])
     for export, path in (("one", vda.path), ("two", vdc.path)):
         address = f"nbd+unix:///{export}?socket={socket}"
         assert succeeds(["qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", address, path])
     backup.abort(connection, guest.id, socket, 30)
+
+
+def test_qemu_tells_when_a_backup_runs_and_of_no_other_job(connection: Connection, guests: Guests, tmp: Path) -> None:
+    guest = guests.new(*_two_disks(tmp)).start_transient()
+    domain = connection.domain(guest.id)
+    told: queue.SimpleQueue[float] = queue.SimpleQueue()
+    with jobevents.backups_running(domain, told.put):
+        copy = f"<disk type='file'><source file='{tmp}/copy'/><driver type='raw'/></disk>"
+        domain.blockCopy("vda", copy)
+        domain.blockJobAbort("vda")
+        before = time.time()
+        begin_of(connection, guest, tmp / "n.sock", _scratches(tmp))
+        assert before <= told.get(timeout=5) <= time.time()
+    backup.abort(connection, guest.id, tmp / "n.sock", 30)
+
+
+def test_what_fails_after_the_instant_is_told_as_well(connection: Connection, guests: Guests, tmp: Path) -> None:
+    guest = guests.define(*_two_disks(tmp)).start()
+    same_export = [replace(disk, export="same") for disk in _scratches(tmp)]
+    with (
+        pytest.raises(HypervisorFailed, match="same"),
+        backup.prepared(connection, guest.id, tmp / "n.sock", same_export) as job,
+    ):
+        job.begin()
+    assert backup.running_job(connection, guest.id) is None
+
+
+def _two_disks(tmp: Path) -> list[disks.GuestDisk]:
+    return [replace(disks.raw(tmp / f"{target}.raw", 16 * MIB), target=target) for target in ("vda", "vdb")]
+
+
+def _scratches(tmp: Path) -> list[BackupDisk]:
+    return [BackupDisk(target, target, scratch(tmp / f"{target}.scratch", 16 * MIB)) for target in ("vda", "vdb")]
 
 
 def test_a_backup_of_someone_else_is_named_at_once_and_never_aborted(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
+from stillframe import background
 from stillframe.errors.capture import DeadlineExceeded, ForeignJob, InstanceGone
+from stillframe.hypervisor import jobevents
 from stillframe.hypervisor.connection import Connection
 from stillframe.hypervisor.domainxml import definition
 from stillframe.hypervisor.translation import running_failure, translated_running
@@ -48,23 +54,74 @@ class BackupDisk:
     scratch: Path  # an empty qcow2 of the disk's size, made beforehand
 
 
-def begin(
-    connection: Connection, instance_id: str, socket: Path, disks: Sequence[BackupDisk], others: Sequence[str] = ()
-) -> None:
-    """Fixes the instant of these disks; the NBD server listens on `socket` when it returns.
+class Backup:
+    """One that can begin at once: while it does, the guest may be frozen."""
 
-    others: targets of the domain's other disks, which are left alone. The domain runs or is paused.
-    Raises ForeignJob at once when a job runs on the domain, HypervisorFailed, InstanceGone.
+    def __init__(self, domain: Any, xml: str) -> None:
+        self._domain = domain  # libvirt's own object
+        self._xml = xml
+        self._asked = math.inf  # time.time() when libvirt was asked to begin
+        self._fixed = threading.Event()
+        self._answer: Future[None] | None = None  # libvirt's
+
+    def begin(self) -> None:
+        """Fixes the instant of the disks, and returns as soon as QEMU says that it is. The domain runs or is paused.
+
+        libvirt answers some milliseconds later, when the disks are served as well.
+        Raises ForeignJob at once when a job runs on the domain, HypervisorFailed, InstanceGone.
+        """
+        if job := _domain_job(self._domain):
+            raise ForeignJob(instance=self._domain.UUIDString(), job=job)
+        self._asked = time.time()
+        self._answer = answer = background.begin("backup", self._ask)
+        answer.add_done_callback(lambda _: self._fixed.set())
+        self._fixed.wait()
+        if answer.done():
+            answer.result()
+
+    def running(self, at: float) -> None:
+        """QEMU runs a backup since then, time.time(): it is this one if it was asked for before."""
+        if at >= self._asked:
+            self._fixed.set()
+
+    def answered(self) -> None:
+        """Waits until libvirt has answered, if it was asked."""
+        if self._answer:
+            wait([self._answer])
+
+    def served(self) -> None:
+        """Waits until the disks are served, if it has begun; raises HypervisorFailed, InstanceGone."""
+        if self._answer:
+            self._answer.result()
+
+    def _ask(self) -> None:
+        domain = self._domain
+        try:
+            domain.backupBegin(self._xml, None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:  # a job came in between
+                words, instance_id = "one that began just now", domain.UUIDString()
+                raise ForeignJob(instance=instance_id, job=words, operator=str(error)) from error
+            raise running_failure(error, "begin a backup", domain) from error
+
+
+@contextmanager
+def prepared(
+    connection: Connection, instance_id: str, socket: Path, disks: Sequence[BackupDisk], others: Sequence[str] = ()
+) -> Iterator[Backup]:
+    """A backup of these disks, to begin in the block, after which they are served on `socket`.
+
+    others: targets of the domain's other disks, which are left alone.
+    Raises HypervisorUnavailable, HypervisorFailed, InstanceGone.
     """
     domain = connection.domain(instance_id)
-    if job := _domain_job(domain):
-        raise ForeignJob(instance=instance_id, job=job)
-    try:
-        domain.backupBegin(begin_xml(socket, disks, others), None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:  # a job came in between
-            raise ForeignJob(instance=instance_id, job="one that began just now", operator=str(error)) from error
-        raise running_failure(error, "begin a backup", domain) from error
+    backup = Backup(domain, begin_xml(socket, disks, others))
+    with jobevents.backups_running(domain, backup.running):
+        try:
+            yield backup
+        finally:
+            backup.answered()  # whoever ends it then finds it there
+        backup.served()
 
 
 def begin_xml(socket: Path, disks: Sequence[BackupDisk], others: Sequence[str]) -> str:

@@ -6,12 +6,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 from oslo_config import cfg
 
+from stillframe import background
 from stillframe.errors.service import ConfigInvalid, ControllerUnreachable
 
 with warnings.catch_warnings():  # eventlet, which comes with the library and is not used, says that it is deprecated
@@ -47,7 +47,7 @@ class Within:
         deadline = time.monotonic() + seconds
         if not self._places.acquire(timeout=seconds):
             raise ControllerUnreachable(reason=f"{PLACES} calls before this one have no answer yet")
-        asked = _begin(ask, self._places.release)
+        asked = background.begin("bus", ask, self._places.release)
         try:
             return asked.result(max(0.0, deadline - time.monotonic()))
         except (TimeoutError, oslo_messaging.MessagingTimeout) as error:
@@ -60,7 +60,7 @@ class Within:
     def no_matter(self, do: Callable[[], object]) -> None:
         """Does what need not succeed, and waits for it a moment at most."""
         with suppress(Exception):
-            _begin(do).result(STOP_SECONDS)
+            background.begin("bus", do).result(STOP_SECONDS)
 
 
 class Bus:
@@ -84,7 +84,7 @@ class Bus:
     def serve(self, target: Target, endpoint: object) -> Callable[[], None]:
         """Answers calls in threads of its own, as soon as there is a broker; what it returns ends it."""
         server = oslo_messaging.get_rpc_server(self._transport, target, [endpoint], executor="threading")
-        _begin(server.start)
+        background.begin("bus", server.start)
 
         def stop() -> None:
             server.stop()
@@ -116,19 +116,3 @@ def _transport(make: Callable[..., Any], url: str | None, conf: cfg.ConfigOpts) 
         # the library would take what follows for the path, and say so with a part of the password
         raise ConfigInvalid(reason="transport_url has a slash in its user or password, which oslo.messaging cannot use")
     return made
-
-
-def _begin(do: Callable[[], T], finally_: Callable[[], object] = lambda: None) -> Future[T]:
-    """Does it in a thread that keeps no process from ending."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(do())
-        except BaseException as error:  # noqa: BLE001 - the one who waits has it
-            future.set_exception(error)
-        finally:
-            finally_()
-
-    threading.Thread(target=run, name="bus", daemon=True).start()
-    return future

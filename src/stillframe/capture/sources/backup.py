@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -62,7 +63,8 @@ class Backup:
         lease = _lease(work, str(socket), subject.instance.run)
         with work.leases.taking(lease):
             tools.guard.arm(_watch(lease, held, tools))
-            instant, _ = quiesce.at_one_instant(work, lambda: _begun(work, socket, held))
+            with _prepared(work, socket, held) as job:
+                instant, _ = quiesce.at_one_instant(work, lambda: _begun(job))
         return Hold(self.name, instant, held, subject.instance.run)
 
     def check(self, work: Work, hold: Hold) -> None:
@@ -97,10 +99,14 @@ class Backup:
         return hold
 
 
-def _begun(work: Work, socket: Path, held: tuple[HeldDisk, ...]) -> tuple[datetime, None]:
+def _prepared(work: Work, socket: Path, held: tuple[HeldDisk, ...]) -> AbstractContextManager[backup.Backup]:
     targets = [(disk.wanted.disk.target, disk.scratch) for disk in held]
     disks = [backup.BackupDisk(target, target, Path(path)) for target, path in targets if path]
-    backup.begin(work.tools.hypervisor, work.subject.instance.id, socket, disks, work.subject.others)
+    return backup.prepared(work.tools.hypervisor, work.subject.instance.id, socket, disks, work.subject.others)
+
+
+def _begun(job: backup.Backup) -> tuple[datetime, None]:
+    job.begin()
     return now(), None
 
 
