@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from stillframe.capture.awake import awake
 from stillframe.capture.guarding import Arm, ArmKind
 from stillframe.capture.leases import FrozenGuest
 from stillframe.capture.timeline import OpenStep
@@ -62,7 +63,7 @@ def at_one_instant(
     The guest is thawed whatever happens, by the guard if not by us. Raises CannotFreeze or FrozenByOther when the
     capture requires what cannot be had.
     """
-    with work.tools.stillness.kept(), work.timeline.step("instant") as step:
+    with work.tools.stillness.kept(), awake(), work.timeline.step("instant") as step:
         freeze = _freeze(work, step)
         try:
             work.control.check()

@@ -1,0 +1,32 @@
+"""The wish that processors stay awake: held as long as the block, and no matter where it is not allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stillframe.capture import awake
+
+
+def _held(device: Path) -> bool:
+    return any(file.is_symlink() and file.readlink() == device for file in Path("/proc/self/fd").iterdir())
+
+
+def test_no_latency_is_wished_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "latency"
+    device.touch()
+    monkeypatch.setattr(awake, "_DEVICE", str(device))
+    with pytest.raises(KeyError), awake.awake():
+        assert _held(device)
+        assert device.read_bytes() == bytes(4)
+        raise KeyError
+    assert not _held(device)
+
+
+def test_where_it_is_not_allowed_the_block_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awake, "_DEVICE", str(tmp_path / "none" / "latency"))
+    ran = []
+    with awake.awake():
+        ran.append(True)
+    assert ran == [True]
