@@ -15,7 +15,7 @@ from lab.wait import until
 REPORT_MS = 100
 PAUSE_US = 1000  # between two writes, so that the emulated processor of the guest leaves some of ours to the rest
 AUTORUN = blocks.autorun(check=False, pause_us=PAUSE_US, report_ms=REPORT_MS)  # the file that starts the writer
-BASELINE = 4.0  # seconds
+BASELINE = 8.0  # seconds: as long as a capture, so that as many writes stand behind both
 
 
 class Observation:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import footprint, latency, plain_ways
 from bench.experiment import GIB, MIB, Experiment, Options
 from bench.ground import Saved, ground, random_file, remove_images, saved
+from bench.instants import Instants, instants, of_capture
 from bench.latency import Observation
 from bench.nova_way import NovaWay, Passes
-from bench.quiet import Say, Share, Timed, calm, settle, timed, turns
+from bench.quiet import Say, Timed, calm, settle, timed, turns
 from bench.results import Result
 from lab import disks
 from lab.disks import Files, GuestDisk
@@ -64,26 +64,16 @@ class Nova:
 
 
 @dataclass(frozen=True, slots=True)
-class QemuImg:
-    """One image by libvirt's calls and qemu-img."""
-
-    seconds: float
-    frozen_ms: float
-    disturbed: float
-
-    def __str__(self) -> str:
-        return f"{self.seconds:.2f} s, frozen {self.frozen_ms:.0f} ms"
-
-
-@dataclass(frozen=True, slots=True)
 class Turn:
     """All ways once."""
 
     rest: Observation
     ours: Ours
     nova: Nova
-    qemu_img: QemuImg
+    qemu_img: Timed
     floor: Timed
+    instants: Instants  # ours
+    calls: Instants  # libvirt's by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +92,10 @@ class Subject:
             calm("at rest", lambda: latency.baseline(self.guest), say),
             calm("ours", self.ours, say),
             calm("nova", self.nova, say),
-            calm("qemu-img", self.qemu_img, say),
+            calm("qemu-img", lambda: timed(self._qemu_img), say),
             calm("floor", lambda: timed(self._floor), say),
+            calm("instants", lambda: instants(lambda: of_capture(self.service, self.guest)), say),
+            calm("calls", lambda: instants(self._calls), say),
         )
 
     def ours(self) -> Ours:
@@ -132,11 +124,11 @@ class Subject:
         finally:
             way.clear()
 
-    def qemu_img(self) -> QemuImg:
-        """One image made by hand."""
-        share, began = Share(), time.monotonic()
-        frozen_ms = plain_ways.qemu_img(self.guest, self.disk, SIZE, self.directory)
-        return QemuImg(time.monotonic() - began, frozen_ms, share.taken())
+    def _qemu_img(self) -> None:
+        plain_ways.qemu_img(self.guest, self.disk, SIZE, self.directory)
+
+    def _calls(self) -> float:
+        return plain_ways.calls(self.guest, self.disk, SIZE, self.directory)
 
     def _floor(self) -> None:
         plain_ways.floor([self.base.path, self.disk.path], self.directory)
@@ -169,7 +161,7 @@ def _compared(turns: list[Turn], data: int) -> list[Result]:
     if any(turn.ours.saved.data < data for turn in turns):
         raise RuntimeError(f"a capture has read less than the {data} bytes of data")
     ours = [turn.ours.saved.seconds for turn in turns]
-    frozen = [turn.ours.saved.record["frozen_ms"] for turn in turns]
+    frozen = [turn.instants.frozen_ms for turn in turns]
     p99 = [turn.ours.writes.p99_ms for turn in turns]
     nova = [turn.nova for turn in turns]
     of = Result.of
@@ -187,7 +179,7 @@ def _compared(turns: list[Turn], data: int) -> list[Result]:
             [float(turn.ours.saved.data) for turn in turns], "B", "the data",
         ),
         of("live-frozen-ms", frozen, [each.passes.frozen_ms for each in nova], "ms", "three passes"),
-        of("live-frozen-vs-calls", frozen, [turn.qemu_img.frozen_ms for turn in turns], "ms", "libvirt's calls alone"),
+        of("live-frozen-vs-calls", frozen, [turn.calls.frozen_ms for turn in turns], "ms", "libvirt's calls alone"),
         of(
             "live-guest-longest-write-ms", [turn.ours.writes.longest_ms for turn in turns],
             [each.writes.longest_ms for each in nova], "ms", "three passes",

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import libvirt
@@ -27,17 +27,31 @@ BUFFERS = 4
 Full = queue.SimpleQueue[tuple[mmap.mmap, int] | OSError | None]  # a buffer and its bytes; None at the end
 
 
-def qemu_img(guest: Guest, disk: GuestDisk, size: int, directory: Path) -> float:
-    """A frozen pull-mode backup, converted by qemu-img (around the page cache, no hash) to a qcow2 file.
+def qemu_img(guest: Guest, disk: GuestDisk, size: int, directory: Path) -> None:
+    """A frozen pull-mode backup, converted by qemu-img (around the page cache, no hash) to a qcow2 file."""
+    out = directory / "pull.qcow2"
+    try:
+        calls(guest, disk, size, directory, lambda url: _converted(url, out))
+    finally:
+        out.unlink(missing_ok=True)
 
-    For how many milliseconds the guest was frozen: libvirt's three calls and nothing between them, with a scratch like
-    that of a capture.
+
+def _converted(url: str, out: Path) -> None:
+    tool("qemu-img", "convert", "-t", "none", "-f", "raw", "-O", "qcow2", url, out, timeout=DEADLINE)
+
+
+def calls(
+    guest: Guest, disk: GuestDisk, size: int, directory: Path, pull: Callable[[str], None] = lambda _url: None
+) -> float:
+    """A frozen pull-mode backup by libvirt's three calls and nothing between them; `pull` is given where it is served.
+
+    For how many milliseconds the guest was frozen. The scratch is like that of a capture.
     """
-    socket, scratch, out = (directory / name for name in ("pull.sock", "pull.scratch", "pull.qcow2"))
+    socket, scratch = (directory / name for name in ("pull.sock", "pull.scratch"))
     make_scratch(scratch, size, None)
     description = begin_xml(socket, [BackupDisk(disk.target, disk.target, scratch)], ())
 
-    def pull(domain: libvirt.virDomain) -> float:
+    def called(domain: libvirt.virDomain) -> float:
         began = time.monotonic()
         domain.fsFreeze()
         try:
@@ -46,17 +60,16 @@ def qemu_img(guest: Guest, disk: GuestDisk, size: int, directory: Path) -> float
             domain.fsThaw()
         frozen_ms = 1000 * (time.monotonic() - began)
         try:
-            url = f"nbd+unix:///{disk.target}?socket={socket}"
-            tool("qemu-img", "convert", "-t", "none", "-f", "raw", "-O", "qcow2", url, out, timeout=DEADLINE)
+            pull(f"nbd+unix:///{disk.target}?socket={socket}")
         finally:
             domain.abortJob()
             until(lambda: not domain.jobInfo()[0], 90, "the end of the backup")
         return frozen_ms
 
     try:
-        return guest.on_domain(pull)
+        return guest.on_domain(called)
     finally:
-        for path in (socket, scratch, out):
+        for path in (socket, scratch):
             path.unlink(missing_ok=True)
 
 

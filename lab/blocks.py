@@ -146,14 +146,17 @@ def complaints(serial: str) -> list[str]:
 
 
 def percentile(said: list[Report], share: float) -> float:
-    """Seconds below which `share` of the writes of these reports stayed, to the next quarter of a power of two."""
+    """Seconds below which `share` of the writes of these reports stayed.
+
+    Within a bucket, a quarter of a power of two, they are taken to lie evenly.
+    """
     counts: dict[int, int] = {}
     for report in said:
         for bucket, count in report.histogram.items():
             counts[bucket] = counts.get(bucket, 0) + count
     wanted = share * sum(counts.values())
     for bucket in sorted(counts):
+        if wanted <= counts[bucket]:
+            return float(2 ** ((bucket + wanted / counts[bucket]) / 4) / 1e6)
         wanted -= counts[bucket]
-        if wanted <= 0:
-            return float(2 ** ((bucket + 1) / 4) / 1e6)
     raise ValueError("no writes were reported")
