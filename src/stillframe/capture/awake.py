@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 LOG = logging.getLogger(__name__)
 
@@ -19,14 +19,11 @@ def awake() -> Iterator[None]:
 
     The wish ends with the open file, so with this process as well.
     """
-    try:
-        wish = os.open(_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError as error:
-        LOG.debug("processors may sleep while guests are frozen: %s", error)
+    with ExitStack() as held:
+        try:
+            wish = os.open(_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
+            held.callback(os.close, wish)
+            os.write(wish, _NO_LATENCY)
+        except OSError as error:
+            LOG.debug("processors may sleep while guests are frozen: %s", error)
         yield
-        return
-    try:
-        os.write(wish, _NO_LATENCY)
-        yield
-    finally:
-        os.close(wish)

@@ -24,8 +24,9 @@ def test_no_latency_is_wished_for_as_long_as_the_block_lasts(tmp_path: Path, mon
     assert not _held(device)
 
 
-def test_where_it_is_not_allowed_the_block_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awake, "_DEVICE", str(tmp_path / "none" / "latency"))
+@pytest.mark.parametrize("device", ["/none/latency", "/dev/full"])  # that cannot be opened, that cannot be written
+def test_where_it_is_not_allowed_the_block_runs_all_the_same(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awake, "_DEVICE", device)
     ran = []
     with awake.awake():
         ran.append(True)
