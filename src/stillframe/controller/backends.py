@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +22,7 @@ CONNECT = 5  # seconds for a connection: one that takes longer goes to a host th
 IDLE = 60  # seconds after which a server gives up a transaction whose process stands still with locks in its hands
 
 _UPGRADE_LOCK = 0x5717_F4A3  # any number that nobody else's advisory locks have
+_BUSY_PAUSE = 0.01  # seconds before a new SQLite file is asked for again
 _POLL = 5  # seconds of one GET_LOCK, so that no answer is waited for as long as the whole
 
 # SQLSTATE classes and codes: connection, rollback by a conflict, too many connections, lock timeout, shutdown, start-up
@@ -109,7 +113,7 @@ def lock_upgrades(connection: Connection, timeout: float) -> None:
 
 def _sqlite(url: URL, timeout: float) -> Engine:
     made = create_engine(url, connect_args={"timeout": timeout})
-    event.listen(made, "connect", _prepare_sqlite)
+    event.listen(made, "connect", lambda connection, _record: _prepare_sqlite(connection, timeout))
     event.listen(made, "begin", _begin_sqlite)
     return made
 
@@ -143,14 +147,29 @@ def _mariadb(url: URL, timeout: float) -> Engine:
     return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=arguments)
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, timeout: float) -> None:
     connection.isolation_level = None  # the driver begins no transactions: _begin_sqlite does
+    _write_ahead(connection, time.monotonic() + timeout)
     for pragma in (
-        "journal_mode = WAL",  # readers and the writer do not wait for each other
         "synchronous = FULL",  # a commit that was answered survives a power cut
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _write_ahead(connection: sqlite3.Connection, give_up: float) -> None:
+    """Turns a new file to a write-ahead log, with which readers and the writer do not wait for each other.
+
+    SQLite itself does not wait there for others who use the file, be it to do the same: it fails at once.
+    """
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                raise
+        time.sleep(_BUSY_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,35 @@ def test_upgrading_twice_and_from_several_processes_at_once_changes_nothing(
     assert databases[0].read(lambda connection: connection.execute(select(schema.captures)).all()) == []
     for database in databases:
         database.close()
+
+
+def test_an_upgrade_waits_for_another_process_that_is_making_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite fails at once when a file that another writes to is to get its write-ahead log."""
+    path = tmp_path / "new.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("time.sleep", lambda _: other.rollback())
+        database = Database(f"sqlite:///{path}")
+        database.upgrade()
+        assert not other.in_transaction
+    assert database.read(hosts) == []
+    database.close()
+
+
+def test_an_upgrade_that_another_process_holds_up_for_too_long_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillframe.controller.database.UPGRADE_TIMEOUT", 0.05)
+    path = tmp_path / "new.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        database = Database(f"sqlite:///{path}")
+        with pytest.raises(DatabaseUnusable) as raised:
+            database.upgrade()
+    assert "locked" in raised.value.fault.operator
+    database.close()
 
 
 def test_an_upgrade_that_was_interrupted_is_finished_by_the_next(
