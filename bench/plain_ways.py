@@ -17,6 +17,7 @@ from lab.disks import GuestDisk
 from lab.domains import Guest
 from lab.tools import tool
 from lab.wait import until
+from stillframe.disks.scratch import TABLE
 from stillframe.disks.scratch import make as make_scratch
 from stillframe.hypervisor.backup import BackupDisk, begin_xml
 
@@ -48,7 +49,7 @@ def calls(
     For how many milliseconds the guest was frozen. The scratch is like that of a capture.
     """
     socket, scratch = (directory / name for name in ("pull.sock", "pull.scratch"))
-    make_scratch(scratch, size, None)
+    make_scratch(scratch, size, range(-(-size // TABLE)), None)
     description = begin_xml(socket, [BackupDisk(disk.target, disk.target, scratch)], ())
 
     def called(domain: libvirt.virDomain) -> float:

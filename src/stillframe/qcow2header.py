@@ -9,12 +9,21 @@ from dataclasses import dataclass
 MAGIC = b"QFI\xfb"
 LONGEST = 1 << 21  # bytes: the header ends within the first cluster, and clusters are at most this long
 BACKING_FORMAT, DATA_FILE = 0xE2792ACA, 0x44415441  # types of header extensions
-INCOMPATIBLE_DATA_FILE = 1 << 2
+INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_EXTENDED_L2 = 1 << 2, 1 << 4
 CRYPT_METHODS = {1: "AES", 2: "LUKS"}
 
 
 class HeaderError(ValueError):
     """The bytes do not begin as a qcow2 file, or contradict themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class L1Table:
+    """The topmost of the tables that say where data lies."""
+
+    offset: int  # in the file
+    entries: int  # of 8 bytes; 0: nothing in the whole range
+    covers: int  # bytes of the disk, one entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +36,15 @@ class Qcow2Header:
     data_file: str | None  # "" when it is used and not named
     encryption: str | None  # LUKS, AES
     snapshots: int  # internal ones
+    l1: L1Table
 
 
 def parse(head: bytes) -> Qcow2Header:
     """The header in the first bytes of a file (LONGEST of them suffice, a cluster is needed); raises HeaderError."""
     head = head.ljust(104, b"\0")
-    magic, version, backing_at, backing_length, cluster_bits, size, crypt = struct.unpack_from(">4sIQIIQI", head)
+    magic, version, backing_at, backing_length, cluster_bits, size, crypt, entries, l1 = struct.unpack_from(
+        ">4sIQIIQIIQ", head
+    )
     if magic != MAGIC or version not in (2, 3) or not 9 <= cluster_bits <= 21:
         raise HeaderError("it is said to be qcow2, and does not begin as one")
     features, *_, header_length = struct.unpack_from(">QQQII", head, 72) if version == 3 else (0, 72)
@@ -46,6 +58,7 @@ def parse(head: bytes) -> Qcow2Header:
         data_file=_text(data_file),
         encryption=CRYPT_METHODS.get(crypt, f"method {crypt}") if crypt else None,
         snapshots=struct.unpack_from(">I", head, 60)[0],
+        l1=L1Table(l1, entries, (1 << 2 * cluster_bits) // (16 if features & INCOMPATIBLE_EXTENDED_L2 else 8)),
     )
 
 

@@ -17,6 +17,7 @@ from stillframe.disks import space
 from stillframe.disks.chain import allocated, inspected
 from stillframe.disks.fingerprint import fingerprint
 from stillframe.disks.reflink import obstacle, reflink
+from stillframe.disks.regions import occupied
 from stillframe.errors.capture import WriteFailed
 from stillframe.model import Disk, DiskKind, Layer
 
@@ -109,7 +110,7 @@ def taken(path: Path) -> int:
 
 def test_a_scratch_file_stays_within_the_size_that_is_foretold(tmp: Path) -> None:
     scratch = tmp / "scratch"
-    scratches.make(scratch, 64 << 30, None)
+    scratches.make(scratch, 64 << 30, [], None)
     writes = [f"write {place * 600}M 64k" for place in range(100)]  # each in a map of its own
     tool("qemu-io", "-f", "qcow2", *(word for write in writes for word in ("-c", write)), scratch)
     assert 100 * 65536 < taken(scratch) <= scratches.most(64 << 30, 100 * 65536)
@@ -119,7 +120,7 @@ def test_a_scratch_file_stays_within_the_size_that_is_foretold(tmp: Path) -> Non
 def test_a_reserved_scratch_file_can_be_written_on_a_full_filesystem(tmp: Path, kind: str) -> None:
     with filesystem(kind, tmp) as place:
         scratch = place / "scratch"
-        scratches.make(scratch, 64 * MIB, None)
+        scratches.make(scratch, 64 * MIB, [0], None)
         length = scratch.stat().st_size
         reserved = scratches.most(64 * MIB, 64 * MIB)
         assert scratches.reserve(scratch, reserved) is None
@@ -133,7 +134,7 @@ def test_a_reserved_scratch_file_can_be_written_on_a_full_filesystem(tmp: Path, 
 def test_what_cannot_be_reserved_is_told_with_what_is_free(tmp: Path) -> None:
     with filesystem("xfs", tmp) as place:
         scratch = place / "scratch"
-        scratches.make(scratch, 4 << 30, None)
+        scratches.make(scratch, 4 << 30, range(8), None)
         assert "bytes are free" in (scratches.reserve(scratch, 4 << 30) or "")
         assert scratch.stat().st_size < MIB
 
@@ -144,20 +145,20 @@ def test_a_scratch_file_without_room_for_its_tables_is_refused(tmp: Path) -> Non
         fill(place)
         (place / "room").unlink()
         with pytest.raises(WriteFailed) as failed:
-            scratches.make(place / "scratch", 64 * MIB, None)
+            scratches.make(place / "scratch", 64 * MIB, [0], None)
         assert "No space left" in failed.value.fault.message
 
 
 def test_a_scratch_file_is_an_empty_qcow2_for_qemus_user_alone(tmp: Path) -> None:
     scratch = tmp / "scratch"
-    scratches.make(scratch, 10 * MIB, (12345, 54321))
+    scratches.make(scratch, 10 * MIB, [0], (12345, 54321))
     status = scratch.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12345, 54321, 0o600)
     assert disks.information(scratch, "qcow2")["virtual-size"] == 10 * MIB
     with pytest.raises(WriteFailed):
-        scratches.make(scratch, 10 * MIB, None)
+        scratches.make(scratch, 10 * MIB, [0], None)
     with pytest.raises(WriteFailed):
-        scratches.make(tmp / "none" / "scratch", 10 * MIB, None)
+        scratches.make(tmp / "none" / "scratch", 10 * MIB, [0], None)
 
 
 def test_writes_to_a_device_change_its_fingerprint_and_reads_do_not(tmp: Path) -> None:
@@ -165,6 +166,7 @@ def test_writes_to_a_device_change_its_fingerprint_and_reads_do_not(tmp: Path) -
         disk = inspected(Disk("vda", (Layer(str(device.path), "raw", DiskKind.BLOCK),)))
         assert disk.size == 8 * MIB
         assert allocated(disk) == 8 * MIB
+        assert occupied(disk, 2 * MIB) == [0, 1, 2, 3]
         before = fingerprint(disk)
         device.path.read_bytes()
         assert fingerprint(disk) == before

@@ -35,7 +35,7 @@ def test_a_reserved_scratch_file_takes_all_that_a_guest_overwrites(
     disk = inspected(Disk("vda", (Layer(str(guest_disk.path), "qcow2"),)))
     data = allocated(disk)
     scratch, socket = tmp / "scratch", tmp / "nbd.sock"
-    scratches.make(scratch, disk.size, None)
+    scratches.make(scratch, disk.size, range(1), None)
     assert scratches.reserve(scratch, scratches.most(disk.size, data)) is None
     reserved = scratch.stat().st_blocks * 512
     connection = Connection(libvirtd.uri)
@@ -58,8 +58,8 @@ def test_a_reserved_scratch_file_takes_all_that_a_guest_overwrites(
 @pytest.mark.parametrize("size", [512, 10 * MIB + 512, 8 << 30, 17 << 40])
 def test_a_scratch_file_is_sound_and_its_tables_stay_where_they_are(tmp: Path, size: int) -> None:
     scratch = tmp / "scratch"
-    scratches.make(scratch, size, None)
-    assert (scratches.kept(scratch, size), scratches.kept(tmp / "none", size)) == (0, 0)
+    empty = scratches.make(scratch, size, range(-(-size // scratches.TABLE)), None)
+    assert (scratches.kept(scratch, empty), scratches.kept(tmp / "none", empty)) == (0, 0)
     tool("qemu-img", "check", "-f", "qcow2", scratch)
     before = l1_table(scratch)
     assert len(before) == len(set(before))
@@ -68,13 +68,22 @@ def test_a_scratch_file_is_sound_and_its_tables_stay_where_they_are(tmp: Path, s
     writes = [word for end in ends for word in ("-c", f"write -P 7 {end} 512")]
     tool("qemu-io", "-f", "qcow2", "-t", "none", *writes, scratch)
     assert l1_table(scratch) == before
-    assert scratches.kept(scratch, size) >= 65536
+    assert scratches.kept(scratch, empty) >= 65536
+    tool("qemu-img", "check", "-f", "qcow2", scratch)
+
+
+def test_a_scratch_file_has_the_tables_that_are_asked_for(tmp: Path) -> None:
+    scratch = tmp / "scratch"
+    scratches.make(scratch, 8 << 30, [1, 5], None)
+    assert [number for number, entry in enumerate(l1_table(scratch)) if entry] == [1, 5]
+    tool("qemu-io", "-f", "qcow2", "-t", "none", "-c", "write -P 7 0 512", "-c", "write -P 7 512M 512", scratch)
+    assert [number for number, entry in enumerate(l1_table(scratch)) if entry] == [0, 1, 5]
     tool("qemu-img", "check", "-f", "qcow2", scratch)
 
 
 def test_what_is_not_kept_in_a_scratch_file_is_the_disks(tmp: Path) -> None:
     disk, scratch = disks.raw(tmp / "disk", MIB), tmp / "scratch"
-    scratches.make(scratch, MIB, None)
+    scratches.make(scratch, MIB, [], None)
     tool("qemu-io", "-f", "raw", "-c", f"write -P 5 0 {MIB}", disk.path)
     tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", disk.path, scratch)
     tool("qemu-io", "-f", "qcow2", "-c", f"read -P 5 0 {MIB}", scratch)

@@ -15,6 +15,7 @@ class HeldDisk:
     wanted: Wanted
     socket: str | None = None  # where it is served, under the name of its target
     scratch: str | None = None  # where QEMU keeps what the guest overwrites meanwhile
+    empty: int = 0  # bytes that the scratch file was long at first
     files: Disk | None = None  # its chain of files that nobody writes
     own: bool = False  # the topmost file is a copy of ours: it may be shared with the image
     snapshot: RbdPlace | None = None  # a snapshot that we made

@@ -20,7 +20,7 @@ from stillframe.capture.timeline import OpenStep
 from stillframe.capture.tools import Tools
 from stillframe.capture.work import Work
 from stillframe.config import MIB
-from stillframe.disks import chain, scratch, space
+from stillframe.disks import chain, regions, scratch, space
 from stillframe.errors.capture import (
     ErrorReported,
     ForeignJob,
@@ -78,7 +78,7 @@ class Backup:
             raise InstanceGone(instance=instance.id, what="was stopped and started again" if run else "was stopped")
         if work.subject.running and (state, reason) == (PowerState.PAUSED, power.IO_ERROR):
             raise ScratchFailed(instance=instance.id, scratch=tools.options.scratch_dir)
-        used = sum(scratch.kept(Path(disk.scratch), disk.wanted.disk.size) for disk in hold.disks if disk.scratch)
+        used = sum(scratch.kept(Path(disk.scratch), disk.empty) for disk in hold.disks if disk.scratch)
         cap = tools.options.scratch_cap
         free = space.free(tools.options.scratch_dir)
         if used >= cap or free < tools.options.scratch_reserve:
@@ -151,9 +151,10 @@ def _make_scratch(work: Work, step: OpenStep, socket: str) -> tuple[HeldDisk, ..
         path = options.scratch_dir / f"{work.capture_id}-{wanted.disk.target}.scratch"
         with work.leases.taking(OwnFile(str(path))):
             path.unlink(missing_ok=True)  # of an attempt that was cut off
-            scratch.make(path, wanted.disk.size, owner)
+            tables = regions.occupied(wanted.disk, scratch.TABLE)
+            empty = scratch.make(path, wanted.disk.size, tables, owner)
         step.note(f"{wanted.disk.target}: {_reserve(wanted, path, work.tools)}")
-        held.append(HeldDisk(wanted, socket=socket, scratch=str(path)))
+        held.append(HeldDisk(wanted, socket=socket, scratch=str(path), empty=empty))
     return tuple(held)
 
 
@@ -197,6 +198,6 @@ def _watch(lease: BackupJob, held: tuple[HeldDisk, ...], tools: Tools) -> Arm:
         run=lease.run,
         socket=lease.socket,
         scratch=tuple(disk.scratch for disk in held if disk.scratch),
-        cap=tools.options.scratch_cap + sum(scratch.empty(disk.wanted.disk.size) for disk in held),
+        cap=tools.options.scratch_cap + sum(disk.empty for disk in held),
         reserve=tools.options.scratch_reserve,
     )
