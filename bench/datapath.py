@@ -25,6 +25,7 @@ from bench.experiment import MIB, Experiment, Options
 from bench.results import Result
 from lab.tools import tool
 from lab.wait import until
+from stillframe import heap
 from stillframe.datapath.allocation import AllocationMap, map_of
 from stillframe.datapath.control import Control
 from stillframe.datapath.copy import copy
@@ -32,7 +33,6 @@ from stillframe.datapath.layout import Layout
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
 from stillframe.datapath.sink import FileSink
-from stillframe.disks import heap
 from stillframe.disks.nbd import NbdReader
 
 RUNS = 3

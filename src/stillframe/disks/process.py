@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
-from stillframe.disks import heap
+from stillframe import heap
 from stillframe.errors.capture import DeadlineExceeded, ToolFailed
 
 # A crafted header has made qemu-img eat all memory; honest images need a tenth of this.

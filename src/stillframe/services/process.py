@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 
+from stillframe import heap
 from stillframe.config import Settings
 from stillframe.errors.base import StillframeError
 
@@ -29,6 +30,7 @@ def run(start: Start, settings: Settings) -> int:
 
     SIGUSR2 writes to the log what each thread is doing, at any time: also where nothing else answers.
     """
+    heap.share()
     faulthandler.register(signal.SIGUSR2)
     stopping = threading.Event()
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import rbd
 
+from stillframe import heap
 from stillframe.datapath.reader import Check, Extent
-from stillframe.disks import heap
 from stillframe.disks.rbd import extents
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.names import RbdImage

@@ -9,7 +9,7 @@ from typing import Final
 
 import rbd
 
-from stillframe.disks import heap
+from stillframe import heap
 from stillframe.disks.rbd.cluster import Cluster
 from stillframe.disks.rbd.extents import OBJECT
 from stillframe.disks.rbd.names import RbdImage
