@@ -23,7 +23,7 @@ from stillframe.datapath.priority import yielding
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
-MEMORY = 24 << 20  # bytes of buffers, or of so many chunks where those are large
+MEMORY = 16 << 20  # bytes of buffers, or of so many chunks where those are large
 FEWEST = 8
 GRACE = 2.0  # seconds that a sink has to return from its write after a failure
 
