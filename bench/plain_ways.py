@@ -46,7 +46,7 @@ def calls(
 ) -> float:
     """A frozen pull-mode backup by libvirt's three calls and nothing between them; `pull` is given where it is served.
 
-    For how many milliseconds the guest was frozen. The scratch is like that of a capture.
+    For how many milliseconds the guest was frozen. The scratch is like that of a capture, with tables throughout.
     """
     socket, scratch = (directory / name for name in ("pull.sock", "pull.scratch"))
     make_scratch(scratch, size, range(-(-size // TABLE)), None)

@@ -16,7 +16,7 @@ from typing import Final
 
 KEPT: Final = 64 << 20  # bytes that are freed and may be kept for the next block; a copy has half of it in flight
 LARGEST: Final = 32 << 20  # bytes of a block that is kept; glibc allows no more
-ARENAS: Final = 2  # one for those who wait for the other
+ARENAS: Final = 2  # with librbd, some threads allocate while others hold the first one
 M_TRIM_THRESHOLD: Final = -1  # of malloc.h
 M_MMAP_THRESHOLD: Final = -3
 M_ARENA_MAX: Final = -8

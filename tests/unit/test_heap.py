@@ -11,7 +11,6 @@ import pytest
 from stillframe import heap
 
 ROUNDS, BLOCKS, SIZE, PAGE = 20, 8, 2 << 20, 4096
-
 THREADS, ARENA = 12, 64 << 10  # KiB of addresses that glibc reserves for an arena
 
 USE = f"""
@@ -27,7 +26,6 @@ for _ in range({ROUNDS}):
     use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-
 
 ARENAS = f"""
 import ctypes, sys, threading
