@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from stillframe import failpoints
@@ -19,7 +19,7 @@ from stillframe.datapath.digest import Digest
 from stillframe.datapath.drain import Drain
 from stillframe.datapath.flow import SLICE, Flow
 from stillframe.datapath.layout import Layout
-from stillframe.datapath.priority import yielding
+from stillframe.datapath.priority import READING, yielding
 from stillframe.datapath.reader import Reader
 from stillframe.datapath.sink import Sink
 
@@ -44,7 +44,7 @@ def copy(reader: Reader, layout: Layout, sink: Sink, control: Control, *, digest
     `control.meter` counts what is written, in the end `layout.length - layout.hole_bytes`; the caller announces it.
     Raises what reader or sink raise, what the control was cancelled with, or DeadlineExceeded when nothing moves.
     """
-    with yielding():  # threads that are made in here do as well
+    with yielding(READING):  # threads that are made in here do as well
         return _copy(reader, layout, sink, control, digests)
 
 
@@ -80,13 +80,22 @@ class _Read:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A chunk that is being read."""
+
+    chunk: Chunk
+    slot: Slot
+    reads: deque[_Read] = field(default_factory=deque)
+
+
 class _Feed:
-    """Reads ahead."""
+    """Reads ahead, as much as suits the reader."""
 
     def __init__(self, reader: Reader, layout: Layout, pool: Pool, flow: Flow, chunk: int) -> None:
         self.data_bytes = 0
         self._chunk = chunk
-        self._ahead = max(reader.window // chunk, 2)  # chunks
+        self._in_flight = 0  # bytes
         self._reader = reader
         self._layout = layout
         self._pool = pool
@@ -95,39 +104,53 @@ class _Feed:
 
     def chunks(self, drains: int) -> Iterator[tuple[Chunk, Slot]]:
         """Each chunk of the file in order, filled, for so many drains."""
-        ahead: deque[tuple[Chunk, Slot, list[_Read]]] = deque()
+        ahead: deque[_Filling] = deque()
         for chunk in chunks(self._layout.pieces(), self._chunk):
             while ahead and self._control.throttle.wait() > 0:  # what was read is not kept waiting with the next
-                yield self._finish(*ahead.popleft())
+                yield self._filled(ahead.popleft())
             self._throttle(chunk)
-            slot = self._pool.take(0) if len(ahead) < self._ahead else None
+            slot = self._pool.take(0)
             while slot is None and ahead:
-                yield self._finish(*ahead.popleft())
+                yield self._filled(ahead.popleft())
                 slot = self._pool.take(0)
-            slot = slot or self._free_slot(chunk.target)
-            slot.readers = drains
-            ahead.append((chunk, slot, self._start(chunk, slot)))
+            filling = _Filling(chunk, slot or self._free_slot(chunk.target))
+            filling.slot.readers = drains
+            for source, memory in self._wanted(filling):
+                while ahead and self._full(memory):
+                    yield self._filled(ahead.popleft())
+                while filling.reads and self._full(memory):
+                    self._finish(filling.reads.popleft())
+                filling.reads.append(self._start(source, memory))
+            ahead.append(filling)
         while ahead:
-            yield self._finish(*ahead.popleft())
+            yield self._filled(ahead.popleft())
 
-    def _start(self, chunk: Chunk, slot: Slot) -> list[_Read]:
-        for at, data in chunk.metadata:
-            slot.memory[at : at + len(data)] = data
-        return [
-            read for source, at, length in chunk.reads for read in self._reads(source, slot.memory[at : at + length])
-        ]
+    def _wanted(self, filling: _Filling) -> Iterator[tuple[int, memoryview]]:
+        """Where from and where to, in reads of a size that suits the reader."""
+        memory, piece = filling.slot.memory, self._reader.piece
+        for at, data in filling.chunk.metadata:
+            memory[at : at + len(data)] = data
+        for source, at, length in filling.chunk.reads:
+            for done in range(0, length, piece):
+                yield source + done, memory[at + done : at + min(done + piece, length)]
 
-    def _reads(self, source: int, memory: memoryview) -> Iterator[_Read]:
-        for at in range(0, len(memory), self._reader.piece):
-            part = memory[at : at + self._reader.piece]
-            yield _Read(self._reader.start(source + at, part), source + at, len(part))
+    def _full(self, memory: memoryview) -> bool:
+        return self._in_flight + len(memory) > self._reader.window
 
-    def _finish(self, chunk: Chunk, slot: Slot, reads: list[_Read]) -> tuple[Chunk, Slot]:
-        for read in reads:
-            self._reader.finish(read.ticket, partial(self._flow.check, "Reading the held disk", read.source))
-            self.data_bytes += read.length
+    def _start(self, source: int, memory: memoryview) -> _Read:
+        self._in_flight += len(memory)
+        return _Read(self._reader.start(source, memory), source, len(memory))
+
+    def _finish(self, read: _Read) -> None:
+        self._reader.finish(read.ticket, partial(self._flow.check, "Reading the held disk", read.source))
+        self._in_flight -= read.length
+        self.data_bytes += read.length
         self._flow.moved()
-        return chunk, slot
+
+    def _filled(self, filling: _Filling) -> tuple[Chunk, Slot]:
+        for read in filling.reads:
+            self._finish(read)
+        return filling.chunk, filling.slot
 
     def _free_slot(self, offset: int) -> Slot:
         while (slot := self._pool.take(SLICE)) is None:

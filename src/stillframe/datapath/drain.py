@@ -9,6 +9,7 @@ from collections.abc import Callable
 from stillframe.datapath.buffers import Pool, Slot
 from stillframe.datapath.chunks import Chunk
 from stillframe.datapath.flow import Flow
+from stillframe.datapath.priority import DRAINING, yield_more
 from stillframe.datapath.sink import Sink
 
 HOLE = 64 << 20  # bytes of zeros at once: a stream has to send them, which takes its time and is progress
@@ -45,6 +46,7 @@ class Drain:
 
     def _run(self) -> None:
         try:
+            yield_more(DRAINING)
             while (filled := self._inbox.get()) is not None:
                 self._write(*filled)
             self._flow.moved()

@@ -1,4 +1,4 @@
-"""What a copy reads from: a disk held still, asked for its extents and read with many requests in flight."""
+"""What a copy reads from: a disk held still, asked for its extents and read ahead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-PIECE = 1 << 19  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
+PIECE = 384 << 10  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
 WINDOW = 2 * PIECE  # more is hardly faster, and a guest's own write waits behind it all
 
 Check = Callable[[], None]
@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     @property
     def window(self) -> int:
-        """Bytes that it is asked for ahead; two chunks where those are more."""
+        """Bytes that it is asked for ahead, at least one piece."""
 
     def extents(self, check: Check) -> Iterator[Extent]:
         """The whole disk in ascending order without gaps, fetched as it is asked for; raises ReadFailed."""

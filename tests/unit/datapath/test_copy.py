@@ -76,14 +76,14 @@ def test_several_hashes_are_taken_in_one_pass() -> None:
     assert result.digests == {name: hashlib.new(name, sink.stream).hexdigest() for name in ("md5", "sha512")}
 
 
-@pytest.mark.parametrize(("piece", "most"), [(PIECE, MEMORY), (4 * MIB, FEWEST * 4 * MIB)])
+@pytest.mark.parametrize(("piece", "most"), [(PIECE, MEMORY // PIECE * PIECE), (4 * MIB, FEWEST * 4 * MIB)])
 def test_memory_stays_bounded_when_the_sink_is_slow(piece: int, most: int) -> None:
     reader, sink = PatternReader(80 * MIB, BIG), MemorySink(hang_at=0)
     sink.piece = piece
     thread = threading.Thread(target=copied, args=(reader, sink))
     thread.start()
     assert sink.hanging.wait(10)
-    until(lambda: not reader.in_flight, 10, "the reader to run out of buffers")
+    until(lambda: reader.bytes_asked >= most and not reader.in_flight, 10, "the reader to run out of buffers")
     assert reader.bytes_asked == most  # nothing was given back: that is all there is
     sink.release.set()
     thread.join(20)
@@ -107,7 +107,16 @@ def test_a_reader_is_never_asked_for_more_than_suits_it_whatever_suits_the_sink(
     copied(reader, sink)
     assert bytes(sink.stream) == reader.content(0, 80 * MIB)
     assert max(asked) == MIB
-    assert reader.most_bytes_in_flight <= 3 * Large.piece
+    assert reader.most_bytes_in_flight == Small.window
+
+
+@pytest.mark.parametrize("window", [MIB, 3 * MIB, 8 * MIB])
+def test_a_reader_has_as_much_in_flight_as_suits_it_and_no_more(window: int) -> None:
+    reader, sink = PatternReader(20 * MIB, [(0, 20 * MIB)]), MemorySink()
+    reader.piece, reader.window = MIB, window
+    copied(reader, sink)
+    assert bytes(sink.stream) == reader.content(0, 20 * MIB)
+    assert reader.most_bytes_in_flight == window
 
 
 def test_a_failing_read_ends_all() -> None:

@@ -8,7 +8,7 @@ import pytest
 from stillframe.datapath.allocation import map_of
 from stillframe.datapath.control import Control
 from stillframe.datapath.copy import copy
-from stillframe.datapath.priority import NICE, half, yielding
+from stillframe.datapath.priority import DRAINING, READING, half, yield_more, yielding
 from stillframe.datapath.raw import raw
 from tests.unit.datapath.fakes import MemorySink, PatternReader, nothing
 
@@ -35,8 +35,22 @@ def test_a_copy_lets_guests_go_first_and_its_thread_is_as_before_afterwards() ->
     before, sink = place(), AskingSink()
     reader = PatternReader(4 << 20, [(0, 4 << 20)])
     copy(reader, raw(map_of(reader, nothing)), sink, Control(), digests=())
-    assert sink.seen == {(NICE, frozenset(half(before[1])))}
+    assert sink.seen == {(DRAINING, frozenset(half(before[1])))}
     assert place() == before
+
+
+def test_who_has_stepped_back_further_already_stays_there() -> None:
+    seen: list[int] = []
+
+    def stand_back() -> None:
+        yield_more(DRAINING)
+        yield_more(READING)
+        seen.append(place()[0])
+
+    thread = threading.Thread(target=stand_back)
+    thread.start()
+    thread.join()
+    assert seen == [DRAINING]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +67,6 @@ def test_processors_that_are_gone_are_no_failure(monkeypatch: pytest.MonkeyPatch
 
     before = place()
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    with yielding():
-        assert place() == (NICE, before[1])
+    with yielding(READING):
+        assert place() == (READING, before[1])
     assert place() == before
