@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Hashable
 
 import pytest
 
@@ -31,10 +32,23 @@ class AskingSink(MemorySink):
         super().write(offset, data)
 
 
+class AskingReader(PatternReader):
+    """Remembers the places of the threads that read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, [(0, size)])
+        self.seen: set[tuple[int, frozenset[int]]] = set()
+
+    def start(self, offset: int, buffer: memoryview) -> Hashable:
+        self.seen.add(place())
+        return super().start(offset, buffer)
+
+
 def test_a_copy_lets_guests_go_first_and_its_thread_is_as_before_afterwards() -> None:
     before, sink = place(), AskingSink()
-    reader = PatternReader(4 << 20, [(0, 4 << 20)])
+    reader = AskingReader(4 << 20)
     copy(reader, raw(map_of(reader, nothing)), sink, Control(), digests=())
+    assert reader.seen == {(READING, frozenset(half(before[1])))}
     assert sink.seen == {(DRAINING, frozenset(half(before[1])))}
     assert place() == before
 

@@ -28,7 +28,7 @@ ABORT = 1.0  # seconds for closing the image; then that goes on in the backgroun
 class RbdSink:
     """A new, empty image that was made for this (images.create): what is not written reads as zeros."""
 
-    piece = OBJECT // 2  # as fast as whole ones, and a guest's disk is read with less at once
+    piece = OBJECT // 2  # as fast as whole ones, in half of the memory
 
     def __init__(self, cluster: Cluster, image: RbdImage, *, stall: float = 120.0, timeout: float = 10.0) -> None:
         """Open it within `timeout` seconds; a write fails once none has been answered for `stall` seconds."""
