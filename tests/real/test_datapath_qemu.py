@@ -164,6 +164,42 @@ def test_a_cancel_ends_a_copy_from_a_server_that_hangs(tmp: Path, chain: Path) -
         server.send_signal(signal.SIGCONT)
 
 
+def test_a_server_that_hangs_does_not_arrive_and_one_that_has_answered_does(tmp: Path, chain: Path) -> None:
+    asked: list[None] = []
+
+    def cancelled() -> None:
+        asked.append(None)
+        if len(asked) == 2:
+            raise CaptureCancelled
+
+    with served(chain, "qcow2", tmp / "s") as server, NbdReader(tmp / "s", "disk") as reader:
+        reader.arriving(cancelled)  # nothing is in flight
+        server.send_signal(signal.SIGSTOP)
+        with memoryview(bytearray(MIB)) as buffer:
+            ticket = reader.start(0, buffer)
+            with pytest.raises(CaptureCancelled):
+                reader.arriving(cancelled)
+            server.send_signal(signal.SIGCONT)
+            reader.arriving(nothing)
+            later = reader.start(40 * MIB, buffer[:1024])
+            reader.finish(later, nothing)  # answered in order, so the first one has been as well
+            reader.arriving(cancelled)
+            reader.finish(ticket, nothing)
+            assert buffer[-1] == 1
+    assert len(asked) == 2
+
+
+def test_a_server_killed_before_it_answers_is_a_failed_read(tmp: Path, chain: Path) -> None:
+    with served(chain, "qcow2", tmp / "s") as server, NbdReader(tmp / "s", "disk") as reader:
+        server.send_signal(signal.SIGSTOP)
+        ticket = reader.start(0, memoryview(bytearray(MIB)))
+        server.kill()
+        server.wait(10)
+        with pytest.raises(ReadFailed):
+            reader.arriving(nothing)  # the end of the connection, or word of it
+            reader.finish(ticket, nothing)
+
+
 def test_a_closed_reader_has_left_even_while_its_error_is_kept(tmp: Path, chain: Path) -> None:
     with served(chain, "qcow2", tmp / "s", "--shared=1") as server:
         reader = NbdReader(tmp / "s", "disk")

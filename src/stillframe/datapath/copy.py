@@ -7,7 +7,7 @@ used again once the last of them is done with it. The first error, wherever it h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -103,7 +103,10 @@ class _Feed:
         self._control = flow.control
 
     def chunks(self, drains: int) -> Iterator[tuple[Chunk, Slot]]:
-        """Each chunk of the file in order, filled, for so many drains."""
+        """Each chunk of the file in order, filled, for so many drains.
+
+        It is handed over while bytes of the next one arrive: then the disk is at rest, also for who writes to it.
+        """
         ahead: deque[_Filling] = deque()
         for chunk in chunks(self._layout.pieces(), self._chunk):
             while ahead and self._control.throttle.wait() > 0:  # what was read is not kept waiting with the next
@@ -115,13 +118,14 @@ class _Feed:
                 slot = self._pool.take(0)
             filling = _Filling(chunk, slot or self._free_slot(chunk.target))
             filling.slot.readers = drains
-            for source, memory in self._wanted(filling):
-                while ahead and self._full(memory):
-                    yield self._filled(ahead.popleft())
-                while filling.reads and self._full(memory):
-                    self._finish(filling.reads.popleft())
-                filling.reads.append(self._start(source, memory))
             ahead.append(filling)
+            for source, memory in self._wanted(filling):
+                self._make_room(ahead, memory)
+                filling.reads.append(self._start(source, memory))
+                if not ahead[0].reads:
+                    self._reader.arriving(partial(self._flow.check, "Reading the held disk", source))
+                while not ahead[0].reads:
+                    yield self._filled(ahead.popleft())
         while ahead:
             yield self._filled(ahead.popleft())
 
@@ -134,8 +138,11 @@ class _Feed:
             for done in range(0, length, piece):
                 yield source + done, memory[at + done : at + min(done + piece, length)]
 
-    def _full(self, memory: memoryview) -> bool:
-        return self._in_flight + len(memory) > self._reader.window
+    def _make_room(self, ahead: Iterable[_Filling], memory: memoryview) -> None:
+        """Finish the oldest reads until one more suits the reader."""
+        for filling in ahead:
+            while filling.reads and self._in_flight + len(memory) > self._reader.window:
+                self._finish(filling.reads.popleft())
 
     def _start(self, source: int, memory: memoryview) -> _Read:
         self._in_flight += len(memory)

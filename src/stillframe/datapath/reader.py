@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-PIECE = 384 << 10  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
-WINDOW = 2 * PIECE  # more is hardly faster, and a guest's own write waits behind it all
+PIECE = 320 << 10  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
+WINDOW = 2 * PIECE  # of a disk that nobody writes to; more is hardly faster
 
 Check = Callable[[], None]
 """Called at least every 0.1 s by whatever waits; raises the StillframeError that ends the wait."""
@@ -44,6 +44,12 @@ class Reader(Protocol):
         """Begin to read into the whole buffer; the ticket is for `finish`. Raises ReadFailed.
 
         The reader keeps the buffer alive until the read has finished or the reader is closed.
+        """
+
+    def arriving(self, check: Check) -> None:
+        """Wait until bytes of a read in flight come, or one of them has; raises ReadFailed, or what `check` raises.
+
+        A reader that cannot tell when its disk is at rest returns at once.
         """
 
     def finish(self, ticket: Hashable, check: Check) -> None:

@@ -27,10 +27,11 @@ class NbdReader:
     Reads are bounded by the caller's check alone: a server that hangs gives no sign.
     """
 
-    piece, window = PIECE, WINDOW
+    piece = PIECE
 
-    def __init__(self, path: Path, export: str, *, timeout: float = 10.0) -> None:
-        """Connect within so many seconds; raises ReadFailed, DeadlineExceeded."""
+    def __init__(self, path: Path, export: str, *, window: int = WINDOW, timeout: float = 10.0) -> None:
+        """Connect within so many seconds; `window`: bytes to be asked ahead. Raises ReadFailed, DeadlineExceeded."""
+        self.window: Final = window
         self._where: Final = f"export '{export}' at {path}"
         self._flying: dict[int, tuple[int, memoryview]] = {}
         self._socket = socket.socket(socket.AF_UNIX)
@@ -78,6 +79,14 @@ class NbdReader:
             raise self._failed(offset, error) from error
         self._flying[ticket] = (offset, view)
         return ticket
+
+    def arriving(self, check: Check) -> None:
+        """The server answers as soon as it has read, and takes longer to send than the disk has taken."""
+        try:
+            while self._handle.aio_in_flight() == len(self._flying) > 0 and not self._handle.poll(SLICE):
+                check()
+        except nbd.Error as error:
+            raise self._failed(min(offset for offset, _ in self._flying.values()), error) from error
 
     def finish(self, ticket: Hashable, check: Check) -> None:
         assert isinstance(ticket, int)  # noqa: S101 - as `start` gave it

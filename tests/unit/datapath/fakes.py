@@ -51,6 +51,9 @@ class PatternReader:
         self.most_bytes_in_flight = max(self.most_bytes_in_flight, flying)
         return self._tickets
 
+    def arriving(self, check: Check) -> None:
+        check()
+
     def finish(self, ticket: Hashable, check: Check) -> None:
         assert isinstance(ticket, int)
         offset, buffer = self.in_flight.pop(ticket)

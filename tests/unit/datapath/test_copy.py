@@ -18,7 +18,7 @@ from stillframe.datapath.drain import HOLE
 from stillframe.datapath.layout import Layout, Metadata
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
-from stillframe.datapath.reader import PIECE
+from stillframe.datapath.reader import PIECE, Check
 from stillframe.errors.capture import CaptureCancelled, DeadlineExceeded, ReadFailed, WriteFailed
 from tests.unit.datapath.fakes import BLOCK, MemorySink, PatternReader, nothing
 
@@ -117,6 +117,25 @@ def test_a_reader_has_as_much_in_flight_as_suits_it_and_no_more(window: int) -> 
     copied(reader, sink)
     assert bytes(sink.stream) == reader.content(0, 20 * MIB)
     assert reader.most_bytes_in_flight == window
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_nothing_is_written_while_the_disk_is_read_for_what_follows(in_flight: int) -> None:
+    sink = MemorySink()
+    written: list[int] = []  # chunks, each time that the disk came to rest
+
+    class Telling(PatternReader):
+        piece, window = MIB, in_flight * MIB
+
+        def arriving(self, check: Check) -> None:
+            until(lambda: len(sink.writes) >= len(written), 10, "what was handed over to be written")
+            written.append(len(sink.writes))
+
+    sink.piece = MIB
+    reader = Telling(20 * MIB, [(0, 20 * MIB)])
+    copied(reader, sink)
+    assert bytes(sink.stream) == reader.content(0, 20 * MIB)
+    assert written == list(range(20 - in_flight))
 
 
 def test_a_failing_read_ends_all() -> None:

@@ -17,7 +17,7 @@ from stillframe.datapath.allocation import AllocationMap, map_of
 from stillframe.datapath.layout import Layout
 from stillframe.datapath.qcow2 import qcow2
 from stillframe.datapath.raw import raw
-from stillframe.datapath.reader import Reader
+from stillframe.datapath.reader import PIECE, Reader
 from stillframe.disks import export
 from stillframe.disks.nbd import NbdReader
 from stillframe.disks.rbd.reader import RbdReader
@@ -60,7 +60,9 @@ def reader_of(work: Work, held: HeldDisk) -> Iterator[Reader]:
         with RbdReader(found.cluster, found.image, found.snap) as reader:
             yield reader
     elif held.socket:
-        with NbdReader(Path(held.socket), held.wanted.disk.target, timeout=work.tools.options.step_deadline) as served:
+        deadline = work.tools.options.step_deadline
+        # one piece at a time: what a running guest writes waits behind all that is under way
+        with NbdReader(Path(held.socket), held.wanted.disk.target, window=PIECE, timeout=deadline) as served:
             yield served
     else:
         with _exported(work, held) as served:

@@ -81,6 +81,9 @@ class RbdReader:
         self._flying[number] = (offset, buffer)
         return number
 
+    def arriving(self, check: Check) -> None:
+        """A read of an object comes whole, from disks of many."""
+
     def finish(self, ticket: Hashable, check: Check) -> None:
         while ticket in self._flying:
             try:
