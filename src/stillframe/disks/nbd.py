@@ -22,7 +22,7 @@ ASK = (4 << 30) - (64 << 10)  # bytes of disk in one question about extents: NBD
 
 
 class NbdReader:
-    """One connection with many reads in flight; see stillframe.datapath.reader.Reader.
+    """One connection, with one read in flight or several; see stillframe.datapath.reader.Reader.
 
     Reads are bounded by the caller's check alone: a server that hangs gives no sign.
     """
