@@ -13,9 +13,7 @@ from typing import Final
 
 READING = 10  # who asks for the next bytes does not wait for hash and sink of the last
 DRAINING = 19  # a guest that wakes up goes on at once, and what nobody else wants is ours all the same
-TURN = (
-    100_000  # nanoseconds on a processor before others are looked at, the least that Linux allows; it gives 1 to 3 ms
-)
+TURN = 100_000  # nanoseconds before Linux looks who else wants the processor, the least it allows; it gives 1 to 3 ms
 
 SCHED_ATTR: Final = struct.Struct("=IIQiIQQQ")  # of linux/sched/types.h, as it was first
 KEEP_POLICY: Final = 0x08
