@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-PIECE = 320 << 10  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
+PIECE = 288 << 10  # larger makes a guest's own write wait longer behind one of ours, smaller costs more processor time
 WINDOW = 2 * PIECE  # of a disk that nobody writes to; more is hardly faster
 
 Check = Callable[[], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,22 @@ def test_no_latency_is_wished_for_as_long_as_the_block_lasts(tmp_path: Path, mon
         assert _held(device)
         assert device.read_bytes() == bytes(4)
         raise KeyError
+    assert not _held(device)
+
+
+@pytest.mark.parametrize(("driver", "wish"), [("intel_idle", 10), ("haltpoll", 0), (None, 10)])
+def test_a_processor_may_halt_unless_a_hypervisor_takes_it_then(
+    driver: str | None, wish: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, current = tmp_path / "latency", tmp_path / "current_driver"
+    device.touch()
+    if driver is not None:
+        current.write_text(f"{driver}\n")
+    monkeypatch.setattr(awake, "_DEVICE", str(device))
+    monkeypatch.setattr(awake, "_DRIVER", current)
+    with awake.light_sleep():
+        assert _held(device)
+        assert int.from_bytes(device.read_bytes(), sys.byteorder) == wish
     assert not _held(device)
 
 

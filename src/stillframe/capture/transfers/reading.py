@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillframe.capture.awake import light_sleep
 from stillframe.capture.held import HeldDisk
 from stillframe.capture.leases import Export
 from stillframe.capture.subject import Wanted
@@ -62,7 +63,8 @@ def reader_of(work: Work, held: HeldDisk) -> Iterator[Reader]:
     elif held.socket:
         deadline = work.tools.options.step_deadline
         # one piece at a time: what a running guest writes waits behind all that is under way
-        with NbdReader(Path(held.socket), held.wanted.disk.target, window=PIECE, timeout=deadline) as served:
+        disk = NbdReader(Path(held.socket), held.wanted.disk.target, window=PIECE, timeout=deadline)
+        with disk as served, light_sleep():
             yield served
     else:
         with _exported(work, held) as served:
