@@ -1,4 +1,4 @@
-"""An image file cut into chunks of the size of a buffer."""
+"""An image file cut into chunks of the size of a buffer, and the runs that it has bytes in."""
 
 from __future__ import annotations
 
@@ -24,6 +24,30 @@ class Chunk:
         else:
             self.metadata.append((self.length, piece.data[skip : skip + count]))
         self.length += count
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A contiguous range of the file that has bytes."""
+
+    target: int
+    length: int
+
+
+def runs(pieces: Iterable[Piece], least: int, most: int) -> Iterator[Run]:
+    """Where the file has so many bytes on end, ascending, in runs of `most` bytes; shorter ones are left out."""
+    start = end = 0
+    for piece in pieces:
+        if piece.target != end:
+            if end - start >= least:
+                yield Run(start, end - start)
+            start = piece.target
+        end = piece.target + piece.length
+        while end - start >= most:  # one piece may be the whole disk
+            yield Run(start, most)
+            start += most
+    if end - start >= least:
+        yield Run(start, end - start)
 
 
 def chunks(pieces: Iterable[Piece], size: int) -> Iterator[Chunk]:

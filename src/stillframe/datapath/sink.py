@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from stillframe.datapath.chunks import Run
+from stillframe.datapath.preallocation import preallocate
 from stillframe.datapath.reader import PIECE
 from stillframe.errors.base import StillframeError
 from stillframe.errors.capture import NoSpace, WriteFailed
 
 ALIGNMENT = 4096  # of O_DIRECT: no logical block in use is larger
 WRITE_BACK = 32 << 20
+PART = 96 << 10  # bytes of a request: what a guest asks the same device for waits behind no more than that
+NEAR = 256 << 20  # bytes a second; a slower store is hardly the guest's device, and what counts there are few requests
 
 
 class Sink(Protocol):
@@ -42,17 +48,23 @@ class Sink(Protocol):
 class FileSink:
     """A new file, sparse where the image has holes.
 
-    Written around the page cache (O_DIRECT), one request at a time: a guest's own synchronous writes to the same device
-    are then never queued behind gigabytes of dirty pages. Where the filesystem has no O_DIRECT, the cache is written
-    back every 32 MiB.
+    Written around the page cache (O_DIRECT), one small request at a time: a guest's own synchronous writes to the same
+    device are then never queued behind gigabytes of dirty pages. Where the filesystem has no O_DIRECT, the cache is
+    written back every 32 MiB.
     """
 
     piece = PIECE
 
-    def __init__(self, path: Path, length: int, mode: int = 0o600) -> None:
-        """Create the file, which must not exist, with this length and mode; raises WriteFailed, NoSpace."""
+    def __init__(self, path: Path, length: int, mode: int = 0o600, runs: Iterable[Run] = ()) -> None:
+        """Create the file, which must not exist, with this length and mode; raises WriteFailed, NoSpace.
+
+        `runs`: where it will be written, ascending; the blocks of one are taken together, sooner than with each write.
+        """
         self._path = path
         self._length = length
+        self._runs = iter(runs)
+        self._run = next(self._runs, None)
+        self._part = PART
         self._cached = 0  # bytes written through the page cache since it was last written back
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -75,6 +87,7 @@ class FileSink:
     def write(self, offset: int, data: memoryview) -> None:
         """Bytes whose memory, offset or length is not aligned take the way through the page cache."""
         whole = len(data) // ALIGNMENT * ALIGNMENT if self._direct and offset % ALIGNMENT == 0 else 0
+        self._take_blocks(offset + len(data))
         try:
             done = self._write_direct(offset, data[:whole]) if whole else 0
             if done < len(data):
@@ -95,18 +108,25 @@ class FileSink:
     def abort(self) -> None:
         self._close()
 
+    def _take_blocks(self, end: int) -> None:
+        """Of each run that begins before `end`; where that fails, the writes will tell why."""
+        while self._run is not None and self._run.target < end:
+            failed = preallocate(self._fd, self._run.target, self._run.length)
+            self._run = None if failed else next(self._runs, None)
+
     def _write_direct(self, offset: int, data: memoryview) -> int:
         """How many bytes got there; the rest, after an unaligned short write or a refusal, is for the cache."""
-        done = 0
+        done, began = 0, time.monotonic()
         while done < len(data) and done % ALIGNMENT == 0:
             try:
-                done += os.pwrite(self._fd, data[done:], offset + done)
+                done += os.pwrite(self._fd, data[done : done + self._part], offset + done)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self._direct = False
                 self._set_direct(on=False)
                 break
+        self._part = PART if done >= NEAR * (time.monotonic() - began) else max(len(data), PART)
         return done
 
     def _write_cached(self, offset: int, data: memoryview) -> None:

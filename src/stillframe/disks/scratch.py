@@ -7,20 +7,19 @@ first of all is that with which a guest is thawed. Elsewhere they have none, sin
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from stillframe.datapath.preallocation import preallocate
 from stillframe.datapath.qcow2 import CLUSTER, ENTRIES, REFCOUNTS, Frame, l1_entries
 from stillframe.disks.nocow import make_nocow
 from stillframe.disks.space import free
 from stillframe.errors.capture import WriteFailed
 
 TABLE: Final = CLUSTER * ENTRIES  # bytes of a disk that one L2 table is for
-FALLOC_FL_KEEP_SIZE = 1
 QUOTA = os.strerror(errno.EDQUOT)  # as `reserve` says it
 _SPARE = 16 * CLUSTER  # header, first tables, and what their growth leaves behind
 
@@ -52,16 +51,13 @@ def reserve(path: Path, size: int) -> str | None:
 
     None when they are reserved, else why not, in words.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # os.posix_fallocate would write zeros itself where the filesystem cannot, and change the length where it can.
-        failed = libc.fallocate(handle, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
+        code = preallocate(handle, 0, size)
     finally:
         os.close(handle)
-    if not failed:
+    if not code:
         return None
-    code = ctypes.get_errno()
     if code == errno.EOPNOTSUPP:
         return "its filesystem cannot reserve space"
     return f"{free(path)} bytes are free" if code == errno.ENOSPC else os.strerror(code)

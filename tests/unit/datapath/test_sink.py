@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import mmap
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
 
-from stillframe.datapath.sink import FileSink
+from stillframe.datapath.chunks import Run
+from stillframe.datapath.sink import NEAR, PART, FileSink
 from stillframe.errors.capture import NoSpace, WriteFailed
 
 LENGTH = 40 << 20
@@ -113,3 +116,47 @@ def test_a_filesystem_that_refuses_direct_writes_late_gets_cached_ones(
     sink.finish()
     assert not sink.direct
     assert (tmp_path / "a").read_bytes() == b"z" * 65536
+
+
+def test_the_blocks_of_a_run_are_taken_before_it_is_written_and_none_of_a_hole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    sink = FileSink(path, LENGTH, runs=[Run(0, 4 << 20), Run(16 << 20, 8 << 20)])
+    sink.write(0, aligned(b"a" * 65536))
+    assert path.stat().st_blocks * 512 == 4 << 20
+    sink.write(16 << 20, aligned(b"b" * 65536))
+    sink.finish()
+    assert path.stat().st_blocks * 512 == 12 << 20
+    assert path.stat().st_size == LENGTH
+    content = path.read_bytes()
+    assert content.strip(b"\0").replace(b"\0", b"") == b"a" * 65536 + b"b" * 65536
+
+
+def test_a_run_whose_blocks_are_refused_is_written_all_the_same(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "a", 1 << 20, runs=[Run(0, 1 << 60)])
+    sink.write(0, aligned(b"a" * 65536))
+    sink.finish()
+    assert (tmp_path / "a").read_bytes() == b"a" * 65536 + bytes((1 << 20) - 65536)
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_store_on_a_fast_device_gets_small_requests_and_another_one_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: bool
+) -> None:
+    sizes: list[int] = []
+    sink = FileSink(tmp_path / "a", 1 << 20)
+    assert sink.direct  # else nothing here goes around the cache
+    ticks = itertools.count(0.0, 1.0)
+    whole = 3 * PART
+    per_tick = whole / NEAR / (2 if near else 0.5)
+
+    def write(_: int, data: memoryview, __: int) -> int:
+        sizes.append(len(data))
+        return len(data)
+
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks) * per_tick)
+    monkeypatch.setattr(os, "pwrite", write)
+    sink.write(0, aligned(bytes(whole)))
+    sink.write(whole, aligned(bytes(whole)))
+    monkeypatch.undo()
+    sink.abort()
+    assert sizes == [PART] * 3 + ([PART] * 3 if near else [whole])

@@ -13,12 +13,15 @@ from stillframe.capture.tools import Tools
 from stillframe.capture.transfers.reading import Mapped, mapped, reader_of
 from stillframe.capture.work import Work
 from stillframe.config import MIB
+from stillframe.datapath.chunks import runs
 from stillframe.datapath.copy import copy
+from stillframe.datapath.reader import PIECE
 from stillframe.datapath.sink import FileSink
 from stillframe.errors.capture import NoSpace
 from stillframe.model import ImageResult
 
 SHA256 = "sha256"
+RUN = 64 << 20  # bytes of blocks that are taken at once
 
 
 class Directory:
@@ -55,7 +58,7 @@ def _transferred(work: Work, disk: Mapped) -> ImageResult:
         if not digests:
             step.note(f"no sha256: the image has {layout.hole_bytes} bytes of holes")
         began = time.monotonic()
-        sink = FileSink(store.part(image_id), layout.length)
+        sink = FileSink(store.part(image_id), layout.length, runs=runs(layout.pieces(), 2 * PIECE, RUN))
         copied = copy(disk.reader, layout, sink, work.control, digests=digests)
         step.bytes = copied.data_bytes
         seconds = max(time.monotonic() - began, 1e-3)
