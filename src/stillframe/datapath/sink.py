@@ -126,7 +126,8 @@ class FileSink:
                 self._direct = False
                 self._set_direct(on=False)
                 break
-        self._part = PART if done >= NEAR * (time.monotonic() - began) else max(len(data), PART)
+        near = len(data) <= PIECE and done >= NEAR * (time.monotonic() - began)  # larger pieces come from Ceph
+        self._part = PART if near else max(len(data), PART)
         return done
 
     def _write_cached(self, offset: int, data: memoryview) -> None:

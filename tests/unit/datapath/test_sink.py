@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stillframe.datapath.chunks import Run
+from stillframe.datapath.reader import PIECE
 from stillframe.datapath.sink import NEAR, PART, FileSink
 from stillframe.errors.capture import NoSpace, WriteFailed
 
@@ -138,15 +139,15 @@ def test_a_run_whose_blocks_are_refused_is_written_all_the_same(tmp_path: Path) 
     assert (tmp_path / "a").read_bytes() == b"a" * 65536 + bytes((1 << 20) - 65536)
 
 
-@pytest.mark.parametrize("near", [True, False])
-def test_a_store_on_a_fast_device_gets_small_requests_and_another_one_few(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: bool
+@pytest.mark.parametrize(("pieces", "near"), [(3, True), (3, False), (40, True)])
+def test_only_pieces_of_a_guest_s_own_device_are_written_in_small_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int, near: bool
 ) -> None:
     sizes: list[int] = []
-    sink = FileSink(tmp_path / "a", 1 << 20)
+    sink = FileSink(tmp_path / "a", 8 << 20)
     assert sink.direct  # else nothing here goes around the cache
     ticks = itertools.count(0.0, 1.0)
-    whole = 3 * PART
+    whole = pieces * PART
     per_tick = whole / NEAR / (2 if near else 0.5)
 
     def write(_: int, data: memoryview, __: int) -> int:
@@ -159,4 +160,4 @@ def test_a_store_on_a_fast_device_gets_small_requests_and_another_one_few(
     sink.write(whole, aligned(bytes(whole)))
     monkeypatch.undo()
     sink.abort()
-    assert sizes == [PART] * 3 + ([PART] * 3 if near else [whole])
+    assert sizes == [PART] * pieces + ([PART] * pieces if near and whole <= PIECE else [whole])
