@@ -14,7 +14,7 @@ LOG = logging.getLogger(__name__)
 _DEVICE = "/dev/cpu_dma_latency"  # Linux's Documentation/power/pm_qos_interface.rst
 _DRIVER = Path("/sys/devices/system/cpu/cpuidle/current_driver")
 _VIRTUAL = "haltpoll"  # of a virtual machine's processors: a halt goes to the hypervisor, and takes what that takes
-_HALT = 10  # microseconds: a processor may halt, as all do at once, and sleep no deeper
+_HALT = 10  # microseconds: enough to come back from a halt, from no deeper sleep
 
 
 @contextmanager
